@@ -1,0 +1,58 @@
+# Everything runs from .venv, which make builds by itself when it is missing.
+#
+#   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead [METHODS="still videos:/my/results"]
+#   make test          the tests (under ten minutes on two cores)
+#   make test-all      with the slow ones, as CI runs them
+#   make bench         timings, side by side with the reference implementations
+#   make lint          ruff
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.installed
+
+VOXCELEB2 ?=
+MEAD ?=
+METHODS ?=
+ARGS ?=
+JOBS ?= 2
+
+.PHONY: help install table1 test test-all bench lint format clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -9
+
+install: $(READY)
+
+.venv: $(READY)
+
+# The pins come from constraints.txt: torch and torchvision by exact version, so that no CUDA packages are pulled in.
+$(READY): pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[metrics,dev]'
+	touch $@
+
+table1: $(READY)
+	@$(PY) -m protocols.table1 $(if $(VOXCELEB2),--voxceleb2 "$(VOXCELEB2)") $(if $(MEAD),--mead "$(MEAD)") \
+	  $(if $(METHODS),--methods "$(METHODS)") $(ARGS)
+
+# Tests share the cores by file; torch keeps to one thread in each worker.
+test: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+
+test-all: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+
+bench: $(READY)
+	$(PY) -m pytest tests/bench_*.py --benchmark-only --benchmark-columns=median,min,max,rounds -s
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(READY)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) results/runs results/reports .ruff_cache build *.egg-info

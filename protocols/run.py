@@ -1,0 +1,194 @@
+"""A run: one method on one list, resumable, shardable, its rows on disk as they are made.
+
+Rows are appended and synced one clip at a time, so a killed run loses at most the clips under way. Clips are handed
+to a small pool of threads: one clip's decoding and scoring overlaps another's generation, and the frames in memory are
+bounded by the pool, not by the list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fctfg.data.clips import Clip, DataError
+from protocols import environment, progress
+from protocols.cliplist import ClipList
+from protocols.first_frame import Evaluation
+from protocols.methods import MethodError, one_line
+from protocols.stages import ClipError, OutputError
+from results import rows as row_files
+
+REUSE = ("always", "only-missing", "never", "only-cache")
+BLOCKS = {"voxceleb2": "VoxCeleb2", "mead": "MEAD", "puppets": "Puppets"}
+
+
+@dataclass
+class Outcome:
+    """What a run came to. ``computed``: clips evaluated now, as against kept from before."""
+
+    out: Path
+    expected: int
+    scored: int = 0
+    failed: int = 0
+    computed: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    failures: dict[str, dict[str, str]] = field(default_factory=dict)
+    unused_videos: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return self.scored == self.expected
+
+
+def run(
+    evaluation: Evaluation,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 0,
+    command: str = "",
+    data_label: str = "",
+) -> Outcome:
+    """Evaluate this shard's clips, keep what is already complete, and write run.json.
+
+    ``shard`` (i, n) takes clips i, i+n, i+2n ... of the list; rows merge by clip id, whatever n was.
+    Raises OutputError when the output folder cannot be written: complete rows stay, and the same command resumes.
+    """
+    began = time.monotonic()
+    out = evaluation.out
+    try:
+        (out / "rows").mkdir(parents=True, exist_ok=True)
+        evaluation.clips.save(out / "list.json")
+        record = _describe(evaluation, command)
+        row_files.write_run(out, record)
+        mine = list(evaluation.clips.clips[shard[0] :: shard[1]])
+        outcome = _evaluate(evaluation, mine, out / "rows" / f"{shard[0]}-of-{shard[1]}.jsonl", workers)
+        _conclude(evaluation, record, outcome)
+    except OSError as error:
+        raise OutputError(f"{error.filename or out}: cannot write ({error.strerror})") from None
+    outcome.seconds = time.monotonic() - began
+    if hasattr(evaluation.method, "unused"):
+        outcome.unused_videos = evaluation.method.unused([clip.id for clip in evaluation.clips.clips])
+    return outcome
+
+
+def _evaluate(evaluation: Evaluation, clips: list[Clip], file: Path, workers: int) -> Outcome:
+    import torch
+
+    outcome = Outcome(evaluation.out, len(clips))
+    before = {row["clip"]: row for row in row_files.read(evaluation.out)}
+    cancelled = threading.Event()
+
+    def work(clip: Clip) -> dict | None:
+        if cancelled.is_set():
+            return None
+        torch.set_num_threads(1)  # per thread; see first_frame.all_threads
+        keys = None
+        kept = before.get(clip.id)
+        if kept is not None and evaluation.reuse != "never":
+            with contextlib.suppress(ClipError, MethodError, OSError):  # row() meets the same trouble and records it
+                keys = evaluation.keys(clip)
+            current = keys is not None and kept["key"] == keys[2]
+            if current and (kept["status"] == "scored" or evaluation.reuse in ("always", "only-cache")):
+                return None
+        return evaluation.row(clip, keys=(lambda _: keys) if keys else None)
+
+    workers = workers or min(os.cpu_count() or 1, 8)
+    label = f"{evaluation.clips.protocol} {evaluation.method.name}"
+    with progress.bar(len(clips), label, "clip") as bar, ThreadPoolExecutor(workers, "clip") as pool:
+        try:
+            for row in _in_flight(pool, work, clips, limit=workers + 1):
+                if row is None:
+                    outcome.kept += 1
+                else:
+                    row_files.append(file, row | {"written_at": round(time.time(), 3)})
+                    outcome.computed += 1
+                    if row["status"] == "failed":
+                        outcome.failed += 1
+                        bar.set_postfix_str(f"{outcome.failed} failed", refresh=False)
+                bar.update()
+        except BaseException:
+            cancelled.set()  # clips not yet begun are left for the next run
+            raise
+    return outcome
+
+
+def _in_flight(pool: ThreadPoolExecutor, work, clips: list[Clip], limit: int) -> Iterator[dict | None]:
+    """Results as they come, with never more than ``limit`` clips begun and not yet written."""
+    waiting: set[Future] = set()
+    for clip in clips:
+        waiting.add(pool.submit(work, clip))
+        if len(waiting) >= limit:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+def _describe(evaluation: Evaluation, command: str) -> dict:
+    clips = evaluation.clips
+    return {
+        "schema": 1,
+        "protocol": clips.protocol,
+        "protocol_version": 1,
+        "block": BLOCKS.get(clips.protocol, clips.protocol),
+        "data": clips.data,
+        "list": clips.describe() | {"path": "list.json"},
+        "method": evaluation.method_record,
+        "metrics": evaluation.evaluator.describe(),
+        "unavailable": evaluation.evaluator.unavailable,
+        "clips": [clip.id for clip in clips.clips],
+        "n_expected": len(clips.clips),
+        "n_scored": 0,
+        "n_failed": 0,
+        "failures": {},
+        **environment.describe(evaluation.evaluator.device),
+        "seed": clips.seed,
+        "settings": {"fps": 25, "size": 256, "reuse": evaluation.reuse},
+        "command": command,
+    }
+
+
+def _conclude(evaluation: Evaluation, record: dict, outcome: Outcome) -> None:
+    """Count over every shard's rows, those of this process and those found on disk, and write run.json again."""
+    listed = {clip.id for clip in evaluation.clips.clips}
+    rows = [row for row in row_files.read(evaluation.out) if row["clip"] in listed]
+    failures = {row["clip"]: row["failures"] for row in rows if row["status"] == "failed"}
+    record.update(n_scored=len(rows) - len(failures), n_failed=len(failures), failures=failures)
+    row_files.write_run(evaluation.out, record)
+    outcome.failures = failures
+    mine = len(listed)
+    outcome.expected, outcome.scored, outcome.failed = mine, len(rows) - len(failures), len(failures)
+
+
+def report(outcome: Outcome, allow_missing: bool, stream=None) -> int:
+    """Say in a few lines what a run came to; the exit status: 0 when every clip was scored."""
+    stream = stream or sys.stderr
+    pending = outcome.expected - outcome.scored - outcome.failed
+    parts = [f"{outcome.scored} of {outcome.expected} clips scored", f"{outcome.failed} failed"]
+    if pending:
+        parts.append(f"{pending} in other shards or not begun")
+    if outcome.kept:
+        parts.append(f"{outcome.kept} kept from before")
+    print(f"{outcome.out}: {', '.join(parts)} ({outcome.seconds:.0f} s)", file=stream)
+    shown = list(outcome.failures.items())
+    for clip, reasons in shown[:20]:
+        for metric, reason in reasons.items():
+            print(f"  failed {clip}{'' if metric == '*' else f' [{metric}]'}: {reason}", file=stream)
+    if len(shown) > 20:
+        print(f"  ... and {len(shown) - 20} more; all are in {outcome.out / 'run.json'}", file=stream)
+    if outcome.unused_videos:
+        names = ", ".join(outcome.unused_videos[:5]) + (" ..." if len(outcome.unused_videos) > 5 else "")
+        print(f"  not used: {len(outcome.unused_videos)} video(s) that belong to no clip: {names}", file=stream)
+    return 0 if outcome.failed == 0 or allow_missing else 1
+
+
+__all__ = ["REUSE", "ClipList", "DataError", "Outcome", "OutputError", "one_line", "report", "run"]

@@ -1,0 +1,85 @@
+"""Table 1: every method on every data set, then the report. ``make table1`` calls this; see ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from protocols import cli, mead, prepare, voxceleb2
+from protocols.cliplist import VOXCELEB2_PER_IDENTITY
+from protocols.methods import CONTROLS
+
+DESCRIPTION = """Run the paper's Table 1: methods x {VoxCeleb2, MEAD}, scored by the first-frame-reference protocol.
+
+  make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead
+  make table1 VOXCELEB2=/data/vox2 METHODS="still videos:/my/results command:'python infer.py ...'"
+
+Rows go to OUT/<data set>/<method>, the table, plots and HTML page to REPORTS. Run it again and it goes on where it was.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    p = cli.parser("python -m protocols.table1", DESCRIPTION)
+    p.add_argument("--voxceleb2", type=Path, metavar="DIR", help="the VoxCeleb2 tree")
+    p.add_argument("--mead", type=Path, metavar="DIR", help="the MEAD tree")
+    p.add_argument(
+        "--methods",
+        default=" ".join(CONTROLS),
+        help='methods in one string, split as a shell splits words (default: "%(default)s")',
+    )
+    p.add_argument(
+        "--out", type=Path, default=Path("results/runs/table1"), help="folder for the runs (default: %(default)s)"
+    )
+    p.add_argument(
+        "--reports", type=Path, default=Path("results/reports"), help="folder for the table (default: %(default)s)"
+    )
+    p.add_argument("--name", default="table1", help="name of the report's files (default: %(default)s)")
+    p.add_argument(
+        "--no-report", action="store_true", help="rows only; make the report later with python -m results.report"
+    )
+    p.add_argument("--list", default="auto", help="MEAD's list: auto, published, tree or a file")
+    p.add_argument("--per-identity", type=int, default=VOXCELEB2_PER_IDENTITY, help="VoxCeleb2 utterances per person")
+    prepare.add_crop_options(p, default=None)
+    args = p.parse_args(argv)
+    return cli.guarded(lambda: _main(args))
+
+
+def _main(args: argparse.Namespace) -> int:
+    data = [
+        (name, root, module, crop)
+        for name, root, module, crop in (
+            ("voxceleb2", args.voxceleb2, voxceleb2, "released"),
+            ("mead", args.mead, mead, "fomm"),
+        )
+        if root is not None
+    ]
+    if not data:
+        print(
+            "error: no data: set VOXCELEB2=DIR and/or MEAD=DIR, for example "
+            "make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead",
+            file=sys.stderr,
+        )
+        return cli.UNUSABLE
+    specs = shlex.split(args.methods)
+    status, folders = cli.OK, []
+    for name, root, module, crop in data:
+        own = argparse.Namespace(**vars(args))
+        own.crop = args.crop or crop
+        own.list = args.list if module is mead else None
+        clips = module.clip_list(own, root)
+        for spec in specs:
+            out = args.out / name / cli.slug(spec)
+            status = max(status, cli.evaluate(clips, root, spec, out, own))
+            folders.append(out)
+    if args.no_report or cli.shard_of(args)[0] != 0:
+        return status
+    from results import report
+
+    options = ["--out", str(args.reports), "--name", args.name] + ["--allow-missing"] * args.allow_missing
+    return max(status, report.main([*map(str, folders), *options]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Results as CSV, one number a line. The same rows give the same bytes: no time, no machine, no order of files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from results import paper
+from results.statistics import Estimate
+from results.summary import Summary
+
+MEANS = (
+    *("method", "block", "data", "metric", "variant", "value", "ci_lo", "ci_hi", "n", "n_expected", "n_failed"),
+    *("source", "list_sha256", "method_sha256", "kind", "better", "version", "n_infinite", "n_speakers"),
+    *("list_name", "list_version", "note"),
+)
+PAIRED = (
+    *("method", "baseline", "block", "data", "metric", "variant", "difference", "ci_lo", "ci_hi", "n", "n_infinite"),
+    *("n_speakers", "better", "verdict", "note"),
+)
+
+
+def means(summary: Summary) -> str:
+    """Every mean of every run with its interval, then the paper's numbers, one a line; see ``MEANS``."""
+    lines = []
+    for method in summary.methods:
+        for block in summary.blocks:
+            if (run := summary.run(method, block)) is None:
+                continue
+            about = {
+                "method": method,
+                "block": block.name,
+                "data": block.data,
+                "source": "run",
+                "kind": run.info["method"].get("kind", ""),
+                "list_sha256": run.list_sha256,
+                "list_name": run.info["list"].get("name", ""),
+                "list_version": run.info["list"].get("version", ""),
+                "method_sha256": run.method_sha256,
+                "n_expected": run.n_expected,
+            }
+            for metric in summary.metrics:
+                if metric.name not in run.info["metrics"] and metric.name not in run.unavailable:
+                    continue
+                estimate = summary.estimates[method, block, metric.name]
+                reason = run.unavailable.get(metric.name)
+                lines.append(
+                    {
+                        **about,
+                        "metric": metric.column,
+                        "variant": metric.name,
+                        "better": metric.better,
+                        "version": metric.version,
+                        "n_failed": "" if reason else len(run.rows) - estimate.n,
+                        "note": f"unavailable: {reason}" if reason else estimate.reason or "",
+                        **_csv_estimate(estimate, "value"),
+                    }
+                )
+    for item in paper.load(1):
+        if item.block != paper.MOTIONS_BLOCK:
+            lines.append(
+                {
+                    "method": item.method,
+                    "block": item.block,
+                    "data": "as published",
+                    "metric": item.metric,
+                    "value": item.text,
+                    "source": "published",
+                    "better": item.better,
+                    "note": item.note,
+                }
+            )
+    return _csv(MEANS, lines)
+
+
+def paired(summary: Summary) -> str:
+    """Every paired difference against the baseline, one a line; see ``PAIRED``."""
+    lines = []
+    for (method, block, name), difference in summary.differences.items():
+        metric = summary.metric(name)
+        about = {
+            "method": method,
+            "baseline": summary.baseline,
+            "block": block.name,
+            "data": block.data,
+            "metric": metric.column,
+            "variant": name,
+            "better": metric.better,
+            "verdict": difference.verdict,
+            "note": difference.estimate.reason or "",
+        }
+        lines.append({**about, **_csv_estimate(difference.estimate, "difference")})
+    return _csv(PAIRED, lines)
+
+
+def _csv_estimate(estimate: Estimate, value: str) -> dict:
+    return {
+        value: _fixed(estimate.mean),
+        "ci_lo": _fixed(estimate.lo),
+        "ci_hi": _fixed(estimate.hi),
+        "n": estimate.n,
+        "n_infinite": estimate.n_infinite,
+        "n_speakers": estimate.clusters,
+    }
+
+
+def _fixed(value: float | None) -> str:
+    """Six significant digits: too few for rounding noise between machines to show, more than anyone prints."""
+    if value is None:
+        return ""
+    text = f"{value:.6g}"
+    return "0" if text == "-0" else text
+
+
+def _csv(columns: Sequence[str], lines: list[dict]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,141 @@
+"""The HTML page: one file that explains itself, with its pictures beside it and no request to anywhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from results import formats, plots
+from results.rows import ResultsError
+from results.runs import Block, Run
+from results.strips import ClipStrips
+from results.summary import Summary
+from results.tables import Table
+
+TEMPLATES = Path(__file__).parent / "templates"
+_ABOUT = {
+    "intervals": "Mean of every method with its 95 % interval, bootstrapped over speakers. Grey squares are controls.",
+    "differences": "Paired differences to the baseline on the same clips. A filled point means that the interval "
+    "excludes 0, a hollow one that nothing can be said.",
+    "scatter": "Every clip: its value under the baseline against its value under each method. The shaded half holds "
+    "the clips for which the method is better.",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot: ``kind`` is "intervals", "differences" or "scatter"; ``file`` is relative to the page,
+    ``width`` in CSS pixels.
+    """
+
+    kind: str
+    block: Block
+    file: str
+    width: int
+
+    @property
+    def alt(self) -> str:
+        return f"{self.block.text}. {_ABOUT[self.kind]}"
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the page shows. ``files``: the other files of the report, relative to the page."""
+
+    title: str
+    summary: Summary
+    tables: tuple[Table, ...]
+    paired: Table | None
+    published: Table
+    pictures: tuple[Picture, ...]
+    clips: tuple[ClipStrips, ...]
+    files: tuple[str, ...]
+    command: str
+
+
+def render(content: Content) -> str:
+    """The page as text. Everything from runs is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = formats.number
+    environment.filters["breakable"] = _breakable
+    environment.filters["interval"] = formats.interval
+    summary = content.summary
+    try:
+        return environment.get_template("report.html").render(
+            content=content,
+            summary=summary,
+            ledes=[_lede(summary, block) for block in summary.blocks],
+            n_methods=len(summary.methods) - len(summary.controls),
+            n_controls=len(summary.controls),
+            colours={method: plots.colour(summary, method) for method in summary.methods},
+            about=_ABOUT,
+            pictures=lambda *kinds: [picture for picture in content.pictures if picture.kind in kinds],
+            failures=[(run, _grouped(run)) for run in summary.incomplete],
+            facts=_facts,
+            data={block.data for block in summary.blocks},
+        )
+    except jinja2.TemplateError as error:
+        raise ResultsError(f"{TEMPLATES}: {error}; reinstall the package") from error
+
+
+def _breakable(name: str):
+    """``name``, escaped, with places where a narrow column may break it."""
+    import markupsafe
+
+    pieces = re.split(r"(?<=[_/.-])", name)
+    return markupsafe.Markup("<wbr>").join(markupsafe.escape(piece) for piece in pieces)
+
+
+def _lede(summary: Summary, block: Block) -> dict:
+    runs = summary.runs_of(block)
+    speakers = {speaker for run in runs for speaker in run.identity_of.values()}
+    about = runs[0].info["list"]
+    return {
+        "block": block,
+        "n_clips": max(run.n_expected for run in runs),
+        "n_speakers": len(speakers),
+        "list": f"{about.get('name', 'list')} version {about.get('version', '?')}",
+    }
+
+
+def _grouped(run: Run) -> list[tuple[str, str, list[str]]]:
+    """(metric or "*", reason, clips) in order of appearance."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for clip, reasons in run.failures.items():
+        for metric, reason in reasons.items():
+            found.setdefault((metric, reason), []).append(clip)
+    return [(metric, reason, clips) for (metric, reason), clips in found.items()]
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """What was run, as (name, value) pairs; values that run.json lacks are left out."""
+    info, method, clips = run.info, run.info["method"], run.info["list"]
+    weights = method.get("weights") or {}
+    facts = [
+        ("method", method.get("description") or method["name"]),
+        ("specification", method.get("spec")),
+        ("kind", method.get("kind")),
+        ("method sha256", run.method_sha256),
+        *((f"weights {name}", f"sha256 {digest}") for name, digest in weights.items()),
+        ("protocol", f"{info['protocol']}, version {info.get('protocol_version', '?')}"),
+        ("list", f"{clips.get('name', '')} version {clips.get('version', '?')}, {run.n_expected} clips"),
+        ("list rule", clips.get("rule")),
+        ("list seed", clips.get("seed")),
+        ("list sha256", run.list_sha256),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items())),
+        ("git commit", info.get("git_commit")),
+        ("device", info.get("device")),
+        ("seed", info.get("seed")),
+        ("settings", ", ".join(f"{name} = {value}" for name, value in (info.get("settings") or {}).items())),
+        ("folder", run.path),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]

@@ -1,0 +1,27 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("FCTFG_TEST_DATA", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real sample clips; the test is skipped where it is absent."""
+    if not (SHARED / "real").is_dir():
+        pytest.skip(f"no real sample clips at {SHARED / 'real'} (set FCTFG_TEST_DATA)")
+    return SHARED / "real"
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """The folder of third-party weights used for testing; the test is skipped where it is absent."""
+    if not (SHARED / "weights").is_dir():
+        pytest.skip(f"no test weights at {SHARED / 'weights'} (set FCTFG_TEST_DATA)")
+    return SHARED / "weights"
