@@ -29,6 +29,10 @@ shared disk, or the same command under torchrun; rows merge by clip id.
 """
 
 
+class UsageError(ValueError):
+    """Options that do not go together; the message is one line."""
+
+
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser with the options that every evaluation takes."""
     p = argparse.ArgumentParser(
@@ -107,9 +111,8 @@ def evaluate(
     clips: ClipList, root: Path, spec: str, out: Path, args: argparse.Namespace, name: str | None = None
 ) -> int:
     """Run one method on one list into ``out``; the exit status."""
+    from metrics import registry
     from metrics.evaluate import Evaluator
-    from metrics.registry import TABLE1
-
     from protocols import methods, run
     from protocols.first_frame import Evaluation
 
@@ -117,13 +120,20 @@ def evaluate(
     device = device_of(args)
     if hasattr(method, "device"):
         method.device = device
-    evaluator = Evaluator(args.metrics or list(TABLE1), device=device, cache=cache_of(args), reuse=args.reuse)
+    for name in args.metrics or ():
+        try:
+            registry.get(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    names = tuple(dict.fromkeys(args.metrics or registry.TABLE1))
+    evaluator = Evaluator(names, device=device, cache=cache_of(args), reuse=args.reuse)
     evaluation = Evaluation(
         root=root,
         out=out,
         clips=clips,
         method=method,
         method_record=methods.describe(method, spec),
+        metrics=names,
         evaluator=evaluator,
         reuse=args.reuse,
         strips=not args.no_strips,
@@ -139,9 +149,8 @@ def guarded(main: Callable[[], int]) -> int:
 
     try:
         return main()
-    except (DataError, MethodError, ResultsError, OutputError, KeyError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else str(error)
-        print(f"error: {text}", file=sys.stderr)
+    except (DataError, MethodError, ResultsError, OutputError, UsageError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
         print("\ninterrupted; what is complete is kept, and the same command goes on from there", file=sys.stderr)

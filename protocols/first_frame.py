@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fctfg import media
 from fctfg.data.clips import SAMPLES_PER_FRAME, SIZE, Clip
 from protocols import stages
 from protocols.cliplist import ClipList
@@ -38,6 +39,7 @@ class Evaluation:
     clips: ClipList
     method: Any
     method_record: dict
+    metrics: tuple[str, ...]
     evaluator: Evaluator
     reuse: str = "only-missing"
     strips: bool = True
@@ -66,8 +68,13 @@ class Evaluation:
     def row_key(self, generation_key: str) -> str:
         """Key of a row: what was generated, and how it is scored."""
         return stages.digest(
-            {"generated": generation_key, "metrics": self.evaluator.definitions(), "protocol": PROTOCOL_VERSION}
+            {"generated": generation_key, "metrics": self._metric_versions(), "protocol": PROTOCOL_VERSION}
         )
+
+    def _metric_versions(self) -> dict[str, int]:
+        from metrics import registry
+
+        return {n: registry.get(n).version for n in self.metrics if n not in self.evaluator.unavailable}
 
     # -- one clip -----------------------------------------------------------------------------------------------
 
@@ -87,7 +94,7 @@ class Evaluation:
         stage = "read"
         try:
             clip_key, generation_key, row["key"] = (keys or self.keys)(clip)
-            source = stages.read_source(clip, self.root, clip_key)
+            source = stages.read_source(clip, self.root, clip_key, self.evaluator.cache)
             row["n_expected"] = len(source.frames) - 1
             stage = "generate"
             generated = self._generated(source, generation_key)
@@ -155,9 +162,12 @@ class Evaluation:
         donor = self.audio_donor(source.clip)
         if donor is source.clip:
             return source.audio
-        other = stages.read_source(donor, self.root, "").audio
+        try:
+            other = stages.read_sound(donor, self.root)
+        except media.MediaError as error:
+            raise ClipError(one_line(error)) from None
         wanted = len(source.audio)
-        return np.tile(other, math.ceil(wanted / len(other)))[:wanted]
+        return np.tile(other, math.ceil(wanted / max(1, len(other))))[:wanted]
 
     def _score(self, source: Source, generated: Generated, row: dict) -> None:
         from metrics.evaluate import Footage

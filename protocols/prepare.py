@@ -66,7 +66,10 @@ def with_crops(clips: ClipList, root: Path, args: argparse.Namespace) -> ClipLis
         return clips
     from metrics import face_detection
 
-    detector = face_detection.choose(args.detector)
+    try:
+        detector = face_detection.choose(args.detector)
+    except face_detection.DetectorError as error:
+        raise cli.UsageError(str(error)) from None
     done: dict[str, Clip | str] = {}
     index, count = cli.shard_of(args)
     ordered = [c for offset in range(count) for c in clips.clips[(index + offset) % count :: count]]

@@ -143,7 +143,7 @@ def _describe(evaluation: Evaluation, command: str) -> dict:
         "data": clips.data,
         "list": clips.describe() | {"path": "list.json"},
         "method": evaluation.method_record,
-        "metrics": evaluation.evaluator.describe(),
+        "metrics": {name: _metric(name) for name in evaluation.metrics},
         "unavailable": evaluation.evaluator.unavailable,
         "clips": [clip.id for clip in clips.clips],
         "n_expected": len(clips.clips),
@@ -155,6 +155,13 @@ def _describe(evaluation: Evaluation, command: str) -> dict:
         "settings": {"fps": 25, "size": 256, "reuse": evaluation.reuse},
         "command": command,
     }
+
+
+def _metric(name: str) -> dict:
+    from metrics import registry
+
+    metric = registry.get(name)
+    return {k: getattr(metric, k) for k in ("column", "unit", "better", "range", "definition", "source", "version")}
 
 
 def _conclude(evaluation: Evaluation, record: dict, outcome: Outcome) -> None:

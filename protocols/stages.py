@@ -117,23 +117,41 @@ def clip_key(clip: Clip, root: Path) -> str:
     return digest({"files": files, "span": [clip.start, clip.stop], "crop": clip.crop, "fps": FPS, "size": SIZE})
 
 
-def read_source(clip: Clip, root: Path, key: str) -> Source:
-    """Read a clip at 25 fps, cropped and resized to 256x256, with its sound. Raises ClipError."""
+def read_source(clip: Clip, root: Path, key: str, cache: Path | None = None) -> Source:
+    """Read a clip at 25 fps, cropped and resized to 256x256, with its sound. Raises ClipError.
+
+    A cropped clip is kept in ``cache`` as a lossless 256x256 video: decoding MEAD's 1920x1080 for every method again
+    would take longer than scoring.
+    """
     video = root / clip.video
+    kept = cache / "sources" / key[:2] / f"{key}.mp4" if cache and clip.crop else None
     try:
-        if clip.crop is None:
-            _check_square(video)
-        frames = media.read_video(video, fps=FPS, size=(SIZE, SIZE), box=clip.crop, start=clip.start, stop=clip.stop)
+        if kept is not None and kept.is_file():
+            frames = media.read_video(kept)
+        else:
+            if clip.crop is None:
+                _check_square(video)
+            frames = media.read_video(
+                video, fps=FPS, size=(SIZE, SIZE), box=clip.crop, start=clip.start, stop=clip.stop
+            )
         if len(frames) < MIN_FRAMES:
             raise ClipError(
                 f"{video}: has {len(frames)} frames at {FPS} fps; the protocol needs at least {MIN_FRAMES} (1 s)"
             )
-        sound = root / clip.audio if clip.audio else video
-        start = clip.start / FPS
-        audio = media.read_audio(sound, sample_rate=SAMPLE_RATE, start=start, stop=start + len(frames) / FPS)
+        audio = fit_audio(read_sound(clip, root), len(frames))
     except media.MediaError as error:
         raise ClipError(one_line(error)) from None
-    return Source(clip, key, frames, fit_audio(audio, len(frames)))
+    if kept is not None and not kept.is_file():
+        _write_video(kept, frames, lossless=True)
+    return Source(clip, key, frames, audio)
+
+
+def read_sound(clip: Clip, root: Path) -> np.ndarray:
+    """A clip's sound, float32 mono at 16 kHz from its first frame on. Raises media.MediaError."""
+    stop = None if clip.stop is None else clip.stop / FPS
+    return media.read_audio(
+        root / (clip.audio or clip.video), sample_rate=SAMPLE_RATE, start=clip.start / FPS, stop=stop
+    )
 
 
 def fit_audio(audio: np.ndarray, n_frames: int) -> np.ndarray:
@@ -228,17 +246,21 @@ def _store(method: Any, animation: Any, audio: np.ndarray, path: Path) -> tuple[
     # The sound starts where frame 0 of the animation does, so that the stored file plays in step.
     skip = round((animation.first_frame - 1) * SAMPLES_PER_FRAME)
     sound = audio[skip:] if skip >= 0 else np.pad(audio, (-skip, 0))
+    _write_video(path, counted, fps=animation.fps, audio=sound, sample_rate=SAMPLE_RATE)
+    n_frames = counted.count
+    if animation.fps != FPS:
+        n_frames = sum(len(chunk) for chunk in media.iter_video(path, fps=FPS, chunk=CHUNK))
+    return n_frames, counted.size
+
+
+def _write_video(path: Path, frames: Any, **settings: Any) -> None:
     try:
-        media.write_video(path, counted, fps=animation.fps, audio=sound, sample_rate=SAMPLE_RATE)
+        media.write_video(path, frames, **settings)
     except media.MediaError as error:
         # The frames were checked on their way, so what is left is the disk; a cause tells more.
         if error.__cause__ is None or getattr(error.__cause__, "errno", None) in NO_WRITING:
             raise OutputError(one_line(error)) from None
         raise
-    n_frames = counted.count
-    if animation.fps != FPS:
-        n_frames = sum(len(chunk) for chunk in media.iter_video(path, fps=FPS, chunk=CHUNK))
-    return n_frames, counted.size
 
 
 class _Counted:

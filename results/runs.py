@@ -17,8 +17,9 @@ from results.rows import ResultsError
 CONTROL = "control"
 DATA = ("full", "sample", "puppets")
 _BLOCK_ORDER = ("VoxCeleb2", "MEAD")
-_METHOD_ORDER = ("wav2lip", "makeittalk", "audio2head", "pc_avs")  # the paper's order; its own method comes last
-_METHOD_LAST = ("fctfg", "fc_tfg", "fc-tfg")
+_METHOD_ORDER = ("wav2lip", "makeittalk", "audio2head", "pc-avs")  # the paper's order; its own method comes last
+_METHOD_LAST = "fctfg"
+_CONTROL_ORDER = ("truth", "reencode", "shuffled-audio", "still")  # from the top of the scale to its bottom
 NOT_RUN = "no row: the clip has not been run"
 
 
@@ -252,10 +253,8 @@ def block_order(block: Block) -> tuple:
 
 def _order(run: Run) -> tuple:
     name = run.info["method"]["name"]
-    if name in _METHOD_ORDER:
-        place = _METHOD_ORDER.index(name)
-    else:
-        place = len(_METHOD_ORDER) + (name in _METHOD_LAST)
+    order = _CONTROL_ORDER if run.is_control else _METHOD_ORDER
+    place = order.index(name) if name in order else len(order) + (name == _METHOD_LAST)
     return run.is_control, place, run.label.casefold(), run.label, block_order(run.block), str(run.path)
 
 

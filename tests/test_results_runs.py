@@ -75,10 +75,10 @@ def test_a_path_without_runs_is_an_error_that_names_it(tmp_path, name):
 
 
 def test_methods_stand_in_the_papers_order_and_controls_last(tmp_path):
-    for name in ("fctfg", "still", "zeta", "pc_avs", "wav2lip", "ground_truth"):
-        fabricate(tmp_path / name, name, kind="control" if name in ("still", "ground_truth") else "method", speakers=1)
+    for name in ("fctfg", "still", "zeta", "pc-avs", "wav2lip", "truth"):
+        fabricate(tmp_path / name, name, kind="control" if name in ("still", "truth") else "method", speakers=1)
     loaded, mixed = runs.load_all([tmp_path])
-    assert [run.label for run in loaded] == ["wav2lip", "pc_avs", "zeta", "fctfg", "ground_truth", "still"]
+    assert [run.label for run in loaded] == ["wav2lip", "pc-avs", "zeta", "fctfg", "truth", "still"]
     assert mixed == []
 
 

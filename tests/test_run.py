@@ -176,14 +176,10 @@ def test_shuffled_audio_scores_with_another_speakers_sound(data, tmp_path):
     from protocols import cliplist
     from protocols.first_frame import Evaluation
 
-    class Metrics:
-        def definitions(self):
-            return {}
-
     from protocols import methods
 
     clips = cliplist.voxceleb2(data)
-    evaluation = Evaluation(data, tmp_path, clips, methods.load("shuffled-audio"), {}, Metrics())
+    evaluation = Evaluation(data, tmp_path, clips, methods.load("shuffled-audio"), {}, (), None)
     for clip in clips.clips:
         assert evaluation.audio_donor(clip).identity != clip.identity
 
