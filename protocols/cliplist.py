@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fctfg.data.clips import EMOTIONS, Clip, DataError, find_mead, find_voxceleb2, mead_clip_from_id, mead_clip_id
+from results.rows import write_atomic
 
 LISTS = Path(__file__).parent / "lists"
 SEED = 2023  # the paper's year; the paper does not publish its own seed or list (A14, A15 in docs/ambiguities.md)
@@ -86,10 +87,7 @@ class ClipList:
         lines = [json.dumps(_entry(clip, self.problems.get(clip.id)), ensure_ascii=False) for clip in self.clips]
         text = json.dumps(head, indent=1, ensure_ascii=False)[:-2] + ',\n "clips": [\n  '
         text += ",\n  ".join(lines) + "\n ]\n}\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_atomic(path, text.encode())
 
 
 def load(path: str | os.PathLike) -> ClipList:

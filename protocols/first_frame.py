@@ -18,10 +18,12 @@ import numpy as np
 
 from fctfg import media
 from fctfg.data.clips import SAMPLES_PER_FRAME, SIZE, Clip
+from fctfg.weights import sha256
 from protocols import stages
 from protocols.cliplist import ClipList
 from protocols.methods import MethodError, one_line
 from protocols.stages import NO_WRITING, ClipError, Generated, OutputError, Source
+from results.rows import write_atomic
 
 if TYPE_CHECKING:
     from metrics.evaluate import Evaluator
@@ -59,7 +61,7 @@ class Evaluation:
         }
         if hasattr(self.method, "recording"):
             recording = self.method.recording(clip.id)
-            parts["recording"] = [stages.file_sha256(recording.path), recording.first_frame, recording.crop]
+            parts["recording"] = [sha256(recording.path), recording.first_frame, recording.crop]
         donor = self.audio_donor(clip)
         if donor is not clip:
             parts["audio_of"] = stages.clip_key(donor, self.root)
@@ -127,7 +129,7 @@ class Evaluation:
         except Exception as error:  # a method's or a decoder's own bug: its clip fails, with the traceback kept
             self._fail(row, stage, f"{type(error).__name__}: {one_line(error)}")
             log = self.out / "errors" / f"{clip.id}.txt"
-            stages.write_atomic(log, traceback.format_exc().encode())
+            write_atomic(log, traceback.format_exc().encode())
         row["status"] = "failed" if row["failures"] else "scored"
         return row
 
@@ -205,9 +207,9 @@ class Evaluation:
             picked += [chunk[t - position] for t in times if position <= t < position + len(chunk)]
             position += len(chunk)
         base = self.out / "strips" / source.clip.id
-        stages.write_atomic(base.with_name(f"{base.name}.jpg"), _jpeg(picked))
+        write_atomic(base.with_name(f"{base.name}.jpg"), _jpeg(picked))
         driving = [source.frames[0], *source.frames[times]]
-        stages.write_atomic(base.with_name(f"{base.name}.driving.jpg"), _jpeg(driving))
+        write_atomic(base.with_name(f"{base.name}.driving.jpg"), _jpeg(driving))
 
     def _empty_row(self, clip: Clip) -> dict:
         return {

@@ -9,17 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fctfg import media
+from fctfg import media, parallel, progress
 from fctfg.data.clips import FPS, Clip
-from protocols import cli, cliplist, fomm_crop, progress, stages
+from fctfg.weights import sha256
+from protocols import cli, cliplist, fomm_crop, stages
 from protocols.cliplist import ClipList
 from protocols.methods import one_line
+from results.rows import write_atomic
 
 CROPS = ("released", "fomm")
 DETECTION_HEIGHT = 360  # FOMM's: every frame is searched at this height
@@ -82,11 +83,8 @@ def with_crops(clips: ClipList, root: Path, args: argparse.Namespace) -> ClipLis
         except (media.MediaError, stages.ClipError) as error:
             return clip.id, one_line(error)
 
-    with (
-        progress.bar(len(ordered), f"{clips.protocol} faces ({detector.name})", "clip") as bar,
-        ThreadPoolExecutor(args.workers or 2) as pool,
-    ):
-        for clip_id, result in pool.map(work, ordered):
+    with progress.bar(len(ordered), f"{clips.protocol} faces ({detector.name})", "clip") as bar:
+        for clip_id, result in parallel.results(work, ordered, args.workers):
             done[clip_id] = result
             bar.update()
     problems = {i: result for i, result in done.items() if isinstance(result, str)}
@@ -102,7 +100,7 @@ def with_crops(clips: ClipList, root: Path, args: argparse.Namespace) -> ClipLis
 def _cropped(clip: Clip, root: Path, detector, min_size: int, cache: Path, reuse: str) -> Clip:
     video = root / clip.video
     try:
-        content = stages.file_sha256(video)
+        content = sha256(video)
     except OSError:
         raise stages.ClipError(
             f"{video}: missing; fetch it again, or draw a list from what is there (--list tree)"
@@ -121,7 +119,7 @@ def _cropped(clip: Clip, root: Path, detector, min_size: int, cache: Path, reuse
         if reuse == "only-cache":
             raise stages.ClipError(f"{video}: faces not detected yet, and --reuse only-cache computes nothing")
         record = _detect(video, clip, detector)
-        stages.write_atomic(file, json.dumps(record).encode())
+        write_atomic(file, json.dumps(record).encode())
     boxes = [np.array(b, float).reshape(-1, 4) for b in record["boxes"]]
     found = fomm_crop.tube(boxes, record["width"], record["height"], stages.MIN_FRAMES, min_size)
     return replace(clip, start=clip.start + found.start, stop=clip.start + found.stop, crop=found.crop)

@@ -8,17 +8,14 @@ bounded by the pool, not by the list.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fctfg import parallel, progress
 from fctfg.data.clips import Clip, DataError
-from protocols import environment, progress
+from protocols import environment
 from protocols.cliplist import ClipList
 from protocols.first_frame import Evaluation
 from protocols.methods import MethodError, one_line
@@ -84,11 +81,8 @@ def _evaluate(evaluation: Evaluation, clips: list[Clip], file: Path, workers: in
 
     outcome = Outcome(evaluation.out, len(clips))
     before = {row["clip"]: row for row in row_files.read(evaluation.out)}
-    cancelled = threading.Event()
 
     def work(clip: Clip) -> dict | None:
-        if cancelled.is_set():
-            return None
         torch.set_num_threads(1)  # per thread; see first_frame.all_threads
         keys = None
         kept = before.get(clip.id)
@@ -100,37 +94,19 @@ def _evaluate(evaluation: Evaluation, clips: list[Clip], file: Path, workers: in
                 return None
         return evaluation.row(clip, keys=(lambda _: keys) if keys else None)
 
-    workers = workers or min(os.cpu_count() or 1, 8)
     label = f"{evaluation.clips.protocol} {evaluation.method.name}"
-    with progress.bar(len(clips), label, "clip") as bar, ThreadPoolExecutor(workers, "clip") as pool:
-        try:
-            for row in _in_flight(pool, work, clips, limit=workers + 1):
-                if row is None:
-                    outcome.kept += 1
-                else:
-                    row_files.append(file, row | {"written_at": round(time.time(), 3)})
-                    outcome.computed += 1
-                    if row["status"] == "failed":
-                        outcome.failed += 1
-                        bar.set_postfix_str(f"{outcome.failed} failed", refresh=False)
-                bar.update()
-        except BaseException:
-            cancelled.set()  # clips not yet begun are left for the next run
-            raise
+    with progress.bar(len(clips), label, "clip") as bar:
+        for row in parallel.results(work, clips, workers):
+            if row is None:
+                outcome.kept += 1
+            else:
+                row_files.append(file, row | {"written_at": round(time.time(), 3)})
+                outcome.computed += 1
+                if row["status"] == "failed":
+                    outcome.failed += 1
+                    bar.set_postfix_str(f"{outcome.failed} failed", refresh=False)
+            bar.update()
     return outcome
-
-
-def _in_flight(pool: ThreadPoolExecutor, work, clips: list[Clip], limit: int) -> Iterator[dict | None]:
-    """Results as they come, with never more than ``limit`` clips begun and not yet written."""
-    waiting: set[Future] = set()
-    for clip in clips:
-        waiting.add(pool.submit(work, clip))
-        if len(waiting) >= limit:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        yield from (future.result() for future in done)
 
 
 def _describe(evaluation: Evaluation, command: str) -> dict:

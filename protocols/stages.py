@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,10 @@ import numpy as np
 
 from fctfg import media
 from fctfg.data.clips import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE, Clip
+from fctfg.weights import sha256
 from protocols.methods import MethodError, one_line
-from protocols.ready_made import MANIFEST, infer_first_frame
+from protocols.ready_made import infer_first_frame
+from results.rows import write_atomic
 
 MIN_FRAMES = 25  # one second: less than this shows neither speech nor motion
 CHUNK = 32
@@ -107,7 +108,7 @@ def clip_key(clip: Clip, root: Path) -> str:
     for role, name in (("video", clip.video), ("audio", clip.audio)):
         if name is not None:
             try:
-                files[role] = file_sha256(root / name)
+                files[role] = sha256(root / name)
             except FileNotFoundError:
                 raise ClipError(
                     f"{root / name}: missing; fetch it again, or draw a list from what is there (--list tree)"
@@ -214,30 +215,13 @@ def ready_made(recording: Any, source: Source) -> Generated:
         warnings.append(f"{float(info.fps):g} fps, resampled to {FPS}")
     if (info.width, info.height) != (SIZE, SIZE):
         warnings.append(f"{info.width}x{info.height}, resized to {SIZE}x{SIZE}")
-    key = digest({"file": file_sha256(recording.path), "first_frame": first, "crop": recording.crop})
+    key = digest({"file": sha256(recording.path), "first_frame": first, "crop": recording.crop})
     return Generated(key, recording.path, first, n_frames, recording.crop, (info.width, info.height), tuple(warnings))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: object) -> str:
     """SHA-256 of a JSON-able value, in hex: the key of whatever depends on exactly that value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _store(method: Any, animation: Any, audio: np.ndarray, path: Path) -> tuple[int, tuple[int, int]]:
@@ -312,9 +296,3 @@ def _check_square(video: Path) -> None:
 def _in_chunks(frames: np.ndarray) -> Iterator[np.ndarray]:
     for begin in range(0, len(frames), CHUNK):
         yield frames[begin : begin + CHUNK]
-
-
-__all__ = [
-    "MANIFEST", "ClipError", "Generated", "Source", "clip_key", "digest", "file_sha256", "fit_audio", "generate",
-    "read_source", "ready_made", "stored", "write_atomic",
-]  # fmt: skip

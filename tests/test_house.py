@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "protocols": {"protocols", "baselines", "metrics", "fctfg", "results"},
     "baselines": {"baselines", "fctfg"},
-    "metrics": {"metrics", "fctfg"},
+    "metrics": {"metrics", "fctfg", "results"},
     "fctfg": {"fctfg"},
     "results": {"results"},
 }
