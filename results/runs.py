@@ -110,7 +110,7 @@ class Run:
             reasons = dict(row.get("failures") or {})
             if "*" not in reasons:
                 for name in self.available:
-                    if row["metrics"].get(name) is None:
+                    if row["metrics"].get(name) is None and not _undefined(row, name):
                         reasons.setdefault(name, "its row has no value and gives no reason")
             if row["status"] == "failed" and not reasons:
                 reasons = {"*": "its row gives no reason"}
@@ -243,6 +243,15 @@ def label(runs: Sequence[Run]) -> list[Run]:
             if name in shared and added and added != name:
                 labels[run.path] = added if added.startswith(name) else f"{name} {added}"
     return [replace(run, label=labels[run.path]) for run in runs]
+
+
+def _undefined(row: dict, metric: str) -> bool:
+    """Whether the row says that the metric has no value on this clip, which is no failure.
+
+    A correlation is undefined where the driving face does not move; FID belongs to the set and not to a clip. Such a
+    metric is there, empty, with details.
+    """
+    return metric in row["metrics"] and bool(row["details"].get(metric)) and metric not in (row.get("failures") or {})
 
 
 def block_order(block: Block) -> tuple:

@@ -7,7 +7,7 @@ import json
 import pytest
 from test_results_fabricated import fabricate
 
-from results import runs
+from results import rows, runs
 from results.rows import ResultsError, read_run, write_run
 
 
@@ -146,3 +146,20 @@ def test_a_metric_without_direction_is_refused(tmp_path):
     del metrics["psnr_rgb"]["better"]
     with pytest.raises(ResultsError, match="metric psnr_rgb lacks"):
         runs.load(change_run(out, metrics=metrics))
+
+
+def test_a_metric_that_is_undefined_on_a_clip_is_no_failure(tmp_path):
+    fabricate(tmp_path / "m", "m", speakers=1)
+    run = runs.load(tmp_path / "m")
+    metric, clip = run.available[0], run.clips[0]
+    row = dict(run.rows[clip])
+    row["metrics"] = row["metrics"] | {metric: None}
+    path = next((tmp_path / "m" / "rows").glob("*.jsonl"))
+    row["details"] = row["details"] | {metric: {"undefined": "the driving face does not move"}}
+    rows.append(path, row)
+    again = runs.load(tmp_path / "m")
+    assert clip not in again.failures
+    assert clip not in again.values(metric)
+    row["details"].pop(metric)
+    rows.append(path, row)
+    assert metric in runs.load(tmp_path / "m").failures[clip]

@@ -1,0 +1,48 @@
+"""Landmark distance (LMD) of 68-point faces: pure reductions of (T, 68, 2) float arrays, pixels at 256.
+
+A row of NaN is a frame in which no face was found. Points are numbered as in iBUG 300-W: jaw 0-16, brows 17-26,
+nose 27-35, eyes 36-47, mouth 48-67.
+
+The distance is taken after each image's own points have lost their mean ("centred"), so a head that is elsewhere costs
+nothing; rotation, scale and lip shape do. Sources: the formula of Chen et al., CVPR 2019 (ATVGnet), a mean over points
+and frames; its code (evaluation_matrix.py) sums over the 20 points instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MOUTH = slice(48, 68)
+FACE = slice(0, 68)
+
+
+def centred(points: np.ndarray) -> np.ndarray:
+    """(T, P, 2) -> the same less each frame's mean over its P points."""
+    return points - points.mean(axis=1, keepdims=True)
+
+
+def landmark_distances(generated: np.ndarray, reference: np.ndarray, part: slice = MOUTH) -> np.ndarray:
+    """(T, 68, 2) twice -> (T,) float64: mean distance of the centred points of ``part``; NaN without both faces.
+
+    Raises ValueError unless both are (T, 68, 2) of the same T.
+    """
+    if generated.shape != reference.shape or generated.shape[1:] != (68, 2):
+        raise ValueError(f"landmarks must be (T, 68, 2) twice, not {generated.shape} and {reference.shape}")
+    difference = centred(generated[:, part].astype(np.float64)) - centred(reference[:, part].astype(np.float64))
+    return np.linalg.norm(difference, axis=2).mean(axis=1)
+
+
+def landmark_sums(generated: np.ndarray, reference: np.ndarray, part: slice = MOUTH) -> np.ndarray:
+    """(T,) as ``landmark_distances``, but the sum over the points (ATVGnet's code)."""
+    return landmark_distances(generated, reference, part) * len(range(*part.indices(68)))
+
+
+def mean_over_frames(distances: np.ndarray) -> float:
+    """(T,) -> the mean over the frames that have a distance; NaN when none has."""
+    seen = distances[~np.isnan(distances)]
+    return float(seen.mean()) if len(seen) else float("nan")
+
+
+def detected(points: np.ndarray) -> np.ndarray:
+    """(T, 68, 2) -> (T,) bool: a face was found."""
+    return ~np.isnan(points).any(axis=(1, 2))
