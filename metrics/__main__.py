@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("reference", nargs="?", type=Path, help="the truth: a video, a picture, or a folder of them")
     p.add_argument("generated", nargs="?", type=Path, help="what is scored: likewise")
-    p.add_argument("--metrics", nargs="+", metavar="NAME", help="variants (default: all that can run here)")
+    p.add_argument("--metrics", nargs="+", metavar="NAME", help="variants (default: Table 1's, LPIPS and identity)")
     p.add_argument("--list", action="store_true", help="say what each metric is, and whether it can run here")
     p.add_argument(
         "--out", type=Path, metavar="DIR", help="keep the rows here (JSON lines); scored files are not redone"
@@ -49,7 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     p = parser()
     args = p.parse_args(argv)
     if args.list:
-        return list_metrics()
+        try:
+            return list_metrics()
+        except BrokenPipeError:  # `| head`
+            sys.stderr.close()
+            return 0
     if args.reference is None or args.generated is None:
         p.error("give a reference and a generated file or folder, or --list")
     from metrics import compare

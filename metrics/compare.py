@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = _is_picture(pairs[0].reference)
     if any(_is_picture(p.reference) != pictures for p in pairs):
         raise UsageError(f"{args.reference}: holds both videos and pictures; score them in two commands")
-    names = args.metrics or [n for n, m in registry.METRICS.items() if not (pictures and m.group in MOVING)]
+    names = args.metrics or [n for n in DEFAULT if not (pictures and registry.get(n).group in MOVING)]
     try:
         evaluator = Evaluator(names, device=args.device, cache=args.cache)
     except ValueError as error:
@@ -90,8 +90,10 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed and not args.allow_missing else 0
 
 
+#: what is scored unless --metrics says otherwise
+DEFAULT = (*registry.TABLE1, "lpips_alex", "csim_arcface_r50")
 #: groups that need time or sound
-MOVING = ("sync", "motion")
+MOVING = ("sync", "motion", "distribution")
 
 
 def matched(reference: Path, generated: Path) -> tuple[list[Pair], list[Path]]:

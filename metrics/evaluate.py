@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
@@ -17,6 +18,7 @@ __all__ = ["Evaluator", "Footage", "MetricFailure", "Result"]
 #: Frames are regrouped by this many from the clip's start, so that a score does not depend on the caller's chunks.
 BATCH = 16
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,8 @@ class Evaluator:
             try:
                 return call()
             except Exception as error:  # one group's trouble must not cost the clip its other metrics
+                if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                    raise  # a full or read-only cache is no clip's fault
                 running.pop(group, None)
                 failure = _one_line(error, generated.label)
                 results.update({name: Result(failure=failure) for name in self._groups[group]})

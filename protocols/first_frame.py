@@ -124,7 +124,10 @@ class Evaluation:
             self._fail(row, stage, one_line(error))
         except OSError as error:
             if error.errno in NO_WRITING:
-                raise OutputError(f"{error.filename or self.out}: cannot write ({error.strerror})") from None
+                where = error.filename or f"{self.out} or the cache {self.evaluator.cache}"
+                raise OutputError(
+                    f"{where}: cannot write ({error.strerror}); make room and give the command again"
+                ) from None
             self._fail(row, stage, one_line(error))
         except Exception as error:  # a method's or a decoder's own bug: its clip fails, with the traceback kept
             self._fail(row, stage, f"{type(error).__name__}: {one_line(error)}")
@@ -191,7 +194,7 @@ class Evaluation:
             key=generated_key,
             label=str(generated.path or self.root / source.clip.video),
         )
-        for name, result in self.evaluator.score(made, reference).items():
+        for name, result in self.evaluator.score(made, reference, source.frames[0]).items():
             row["metrics"][name] = result.value
             if result.details:
                 row["details"][name] = result.details
