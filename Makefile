@@ -44,7 +44,7 @@ test-all: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 bench: $(READY)
-	$(PY) -m pytest tests/bench_*.py --benchmark-only --benchmark-columns=median,min,max,rounds -s
+	$(PY) -m pytest tests/bench_*.py -o addopts= --benchmark-only --benchmark-columns=median,min,max,rounds -s
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -68,13 +68,13 @@ _CHUNG = (
 )
 _NUMBERS = {
     # number: (column, better, range, unit, what it is)
-    "c": ("LSE-C", "higher", "(-inf, inf)", "", "Median minus minimum over 31 offsets of the mean SyncNet distance"),
+    "c": ("LSE-C", "higher", "[0, inf)", "", "Median minus minimum over 31 offsets of the mean SyncNet distance"),
     "d": ("LSE-D", "lower", "[0, inf)", "", "Least over 31 offsets of the mean SyncNet distance"),
     "lag": ("lag", "lower", "[0, 15]", "frames", "Size of the offset at which the mean SyncNet distance is least"),
 }
 _VARIANTS = {
     "official": "faces tracked and cropped as the published scripts for real videos do, missing speech counted as 0",
-    "valid": "the same crop, each offset averaged over the windows that have speech there: no bias by length",
+    "valid": "the same crop, each offset averaged over the windows that have speech there, no zeros",
 }
 _DETECTORS = {"": ("S3FD", "s3fd"), "_yunet": ("YuNet", "yunet"), "_dlib": ("dlib's HOG", "dlib")}
 
