@@ -4,6 +4,8 @@
 #   make test          the tests (under ten minutes on two cores)
 #   make test-all      with the slow ones, as CI runs them
 #   make bench         timings, side by side with the reference implementations
+#   make regression    every metric on drawn clips against results/regression (ARGS=--update records anew)
+#   make precision     write metrics/PRECISION.md
 #   make lint          ruff
 
 PYTHON ?= python3
@@ -17,10 +19,10 @@ METHODS ?=
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: help install table1 test test-all bench lint format clean
+.PHONY: help install table1 test test-all bench regression precision lint format clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -9
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
 
 install: $(READY)
 
@@ -45,6 +47,14 @@ test-all: $(READY)
 
 bench: $(READY)
 	$(PY) -m pytest tests/bench_*.py -o addopts= --benchmark-only --benchmark-columns=median,min,max,rounds -s
+
+# Every metric on drawn clips against the numbers in results/regression; red when one moves.
+regression: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m metrics.regression $(ARGS)
+
+# Writes metrics/PRECISION.md: the largest difference from each reference implementation.
+precision: $(READY)
+	OMP_NUM_THREADS=1 $(PY) tests/precision.py --write
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -86,14 +86,14 @@ def offset_distances(video: Tensor, speech: Tensor, vshift: int = VSHIFT) -> Ten
         raise ValueError(f"embeddings have shapes (N, D) and (M, D), not {tuple(video.shape)}, {tuple(speech.shape)}")
     if not len(video):
         raise ValueError("too short: no window to score")
-    n, width = len(video), video.shape[1]
-    # Speech window j lies at row j + vshift; rows past the end are zeros too.
-    padded = torch.zeros(n + 2 * vshift, width, dtype=speech.dtype, device=speech.device)
-    kept = min(len(speech), n + vshift)
-    padded[vshift : vshift + kept] = speech[:kept]
+    n = len(video)
     out = torch.empty(n, 2 * vshift + 1, dtype=video.dtype, device=video.device)
     for first in range(0, n, _CHUNK):
         last = min(first + _CHUNK, n)
-        around = padded[first : last + 2 * vshift].unfold(0, 2 * vshift + 1, 1).transpose(1, 2)  # (n, 31, D), a view
+        # Speech windows first - vshift .. last + vshift - 1, zeros where there are none.
+        near = speech[max(first - vshift, 0) : last + vshift]
+        before = max(vshift - first, 0)
+        padded = torch.nn.functional.pad(near, (0, 0, before, last - first + 2 * vshift - before - len(near)))
+        around = padded.unfold(0, 2 * vshift + 1, 1).transpose(1, 2)  # (n, 31, D), a view
         out[first:last] = torch.linalg.vector_norm(video[first:last, None] - around + EPS, dim=-1)
     return out

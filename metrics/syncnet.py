@@ -237,7 +237,9 @@ class LipEmbedder:
             with exact_float32(self._net.device):
                 self._features.append(self._net.head("lip", torch.cat(self._trunks)).cpu())
             self._trunks = []
-        return torch.cat(self._features) if self._features else torch.empty(0, FEATURES)
+        features = torch.cat(self._features) if self._features else torch.empty(0, FEATURES)
+        self._features = []
+        return features
 
     def _run(self, *, final: bool) -> None:
         frames = np.concatenate(self._frames)
@@ -270,12 +272,12 @@ def embed_speech(net: SyncNet, coefficients: np.ndarray, n_windows: int) -> Tens
         raise ValueError(f"{n_windows} windows need {needed} MFCC columns, and there are {len(coefficients)}")
     columns = torch.from_numpy(np.ascontiguousarray(coefficients.T)).float()
     windows = columns.unfold(1, COLUMNS, COLUMNS_PER_FRAME)[:, :n_windows].transpose(0, 1)[:, None]  # (n, 1, 13, 20)
-    features = []
+    features = torch.empty(n_windows, FEATURES)
     with exact_float32(net.device):
         for first in range(0, n_windows, HEAD_BATCH):
             batch = windows[first : first + HEAD_BATCH].to(net.device).contiguous(memory_format=torch.channels_last)
-            features.append(net.head("aud", net.trunk("aud", batch)).cpu())
-    return torch.cat(features)
+            features[first : first + HEAD_BATCH] = net.head("aud", net.trunk("aud", batch))
+    return features
 
 
 def window_flops() -> dict[str, int]:

@@ -294,6 +294,14 @@ def test_distances_equal_the_double_loop(n, vshift):
     assert score.offset == offset
 
 
+@pytest.mark.parametrize("m", [5, 100, 128, 144, 400])
+def test_other_amounts_of_speech_count_as_zeros_or_not_at_all(m):
+    lips, speech = related(130, 0.5, seed=6)
+    speech = torch.cat([speech, speech, speech, speech])[:m]
+    padded = torch.cat([speech, torch.zeros(130, 1024)])[: max(m, 130)]
+    assert relative(offset_distances(lips, speech), literal.distances(lips, padded)) < 1e-6
+
+
 def test_valid_averages_only_windows_with_a_partner():
     lips, speech = related(25, 0.5, seed=4)
     expected = []
