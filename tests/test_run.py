@@ -173,10 +173,8 @@ def test_sigkill_at_ten_moments_then_resume_gives_identical_bytes(tmp_path):
 
 
 def test_shuffled_audio_scores_with_another_speakers_sound(data, tmp_path):
-    from protocols import cliplist
+    from protocols import cliplist, methods
     from protocols.first_frame import Evaluation
-
-    from protocols import methods
 
     clips = cliplist.voxceleb2(data)
     evaluation = Evaluation(data, tmp_path, clips, methods.load("shuffled-audio"), {}, (), None)
