@@ -250,6 +250,10 @@ def mixed(nets: Networks, people: int, motions: int, seed: int, yaw: float, use_
             f"  ArcFace      same {cosine[equal].mean():.2f}  different {cosine[~equal].mean():.2f}  "
             f"EER {100 * rate:.1f} %"
         )
+        level = np.abs(motion[keep, index("pitch")].numpy()) <= 10
+        both = (level[:, None] & level)[np.triu_indices(len(keep), 1)]
+        rate = equal_error(cosine[equal & both], cosine[~equal & both])
+        print(f"               and |pitch| <= 10: {level.sum()} frames, EER {100 * rate:.1f} %")
     rng, step = np.random.default_rng(seed), max(1, len(images) // 100)
     print("\nno faces, found %")
     for name, pictures in negatives(images[::step], truth[::step], rng, nets.cv2).items():

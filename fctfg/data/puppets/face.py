@@ -144,7 +144,7 @@ def _draw(who: Identity, motion: torch.Tensor, size: int, detail: float) -> Rend
     hole = torch.where((e.abs() < 1.2) & (bare.pz > 0), -torch.maximum(above, below), -1.0)
     screen, shown = project(seen), develop(lit)
     s = mesh.seam
-    canvas.draw(screen[:, :, :s], shown[:, :, :s], hole[:, :s], dice(3, 3))
+    canvas.draw(screen[:, :, :s], shown[:, :, :s], hole[:, :s], dice(4, 4))
     canvas.draw(screen[:, :, s:], shown[:, :, s:], None, dice(4, 3))
 
     # eyes

@@ -81,7 +81,7 @@ def grid(density: float, device: str) -> Grid:
     front = t[1:] < 0.82
     wanted = (
         0.70
-        + 0.75 * ((y < 0.36) & (y > -1.0) & front)
+        + 0.75 * ((y < 0.62) & (y > -1.0) & front)
         + 0.6 * (np.abs(y + 0.46) < 0.08)
         + 0.4 * ((y > 0.08) & (y < 0.30) & front)
     )
@@ -90,7 +90,7 @@ def grid(density: float, device: str) -> Grid:
     before, after = curve[rising - 1, 0], curve[rising, 0]
     t_lip = t[rising - 1] + (t[rising] - t[rising - 1]) * (before - LIP_LINE) / (before - after)
     at_lip = np.interp(t_lip, t, length)
-    upper, lower = max(int(136 * density), 24), max(int(64 * density), 14)
+    upper, lower = max(int(144 * density), 24), max(int(64 * density), 14)
     lengths = [np.linspace(length[3], at_lip, upper), np.linspace(at_lip, length[-1], lower)]
     rows = spline(np.interp(np.concatenate(lengths), length, t), _RINGS)
     u = np.linspace(-1, 1, max(int(176 * density) | 1, 31))
