@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fctfg import media
-from fctfg.data.clips import SAMPLES_PER_FRAME, SIZE, Clip
+from fctfg.data.clips import SAMPLES_PER_FRAME, Clip
 from fctfg.weights import sha256
 from protocols import stages
 from protocols.cliplist import ClipList
@@ -120,7 +120,7 @@ class Evaluation:
                 self._write_strips(source, generated)
         except OutputError:
             raise
-        except (ClipError, MethodError) as error:
+        except (ClipError, MethodError, media.MediaError) as error:
             self._fail(row, stage, one_line(error))
         except OSError as error:
             if error.errno in NO_WRITING:
@@ -263,7 +263,7 @@ def _jpeg(frames: list[np.ndarray]) -> bytes:
 
     from PIL import Image
 
-    width = round(STRIP_HEIGHT * SIZE / SIZE)
+    width = STRIP_HEIGHT  # frames are square
     strip = Image.new("RGB", (width * len(frames), STRIP_HEIGHT))
     for index, frame in enumerate(frames):
         strip.paste(

@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fctfg import parallel, progress
-from fctfg.data.clips import Clip, DataError
+from fctfg.data.clips import Clip
 from protocols import environment
-from protocols.cliplist import ClipList
 from protocols.first_frame import Evaluation
-from protocols.methods import MethodError, one_line
+from protocols.methods import MethodError
 from protocols.stages import ClipError, OutputError
 from results import rows as row_files
 
-REUSE = ("always", "only-missing", "never", "only-cache")
 BLOCKS = {"voxceleb2": "VoxCeleb2", "mead": "MEAD", "puppets": "Puppets"}
 
 
@@ -51,7 +49,6 @@ def run(
     shard: tuple[int, int] = (0, 1),
     workers: int = 0,
     command: str = "",
-    data_label: str = "",
 ) -> Outcome:
     """Evaluate this shard's clips, keep what is already complete, and write run.json.
 
@@ -172,6 +169,3 @@ def report(outcome: Outcome, allow_missing: bool, stream=None) -> int:
         names = ", ".join(outcome.unused_videos[:5]) + (" ..." if len(outcome.unused_videos) > 5 else "")
         print(f"  not used: {len(outcome.unused_videos)} video(s) that belong to no clip: {names}", file=stream)
     return 0 if outcome.failed == 0 or allow_missing else 1
-
-
-__all__ = ["REUSE", "ClipList", "DataError", "Outcome", "OutputError", "one_line", "report", "run"]

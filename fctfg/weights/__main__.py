@@ -84,6 +84,9 @@ where other packages keep theirs (torch hub's checkpoints, ~/.insightface, the f
     except WeightsError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `list | head`
+        sys.stderr.close()
+        return 0
 
 
 if __name__ == "__main__":
