@@ -16,7 +16,11 @@ DESCRIPTION = """Score generated videos or pictures against their references.
 Videos are read at 25 frames a second and 256x256 with their sound; pictures keep the reference's size. Where the two
 differ in length, the first frames of both are compared; where they differ in size or frame rate, the generated one is
 brought to the reference's. Each such thing is a warning on the row. Lip-sync is measured against the sound of the
-generated file, or where it has none, of the reference.
+generated file, or where it has none, of the reference. Identity against the animated picture (csim_source_*) takes the
+reference's first frame for that picture.
+
+FID has one value for all files together (--metrics fid, on folders): the table gives it with its interval over speakers
+and its number of frames, and --out DIR keeps it in DIR/set.json.
 """
 
 EPILOG = """exit status: 0 every file scored; 1 some failed or were missing (unless --allow-missing); 2 the command
@@ -39,7 +43,13 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="keep the rows here (JSON lines); scored files are not redone"
     )
     p.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
-    p.add_argument("--cache", type=Path, metavar="DIR", help="keep landmarks and embeddings here for the next time")
+    p.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep landmarks and embeddings here for the next time; FID without it uses DIR/cache of --out, or a "
+        "temporary folder",
+    )
     p.add_argument("--workers", type=int, default=0, help="files in work at the same time (default: one per core)")
     p.add_argument("--allow-missing", action="store_true", help="exit 0 although files failed or were missing")
     return p
@@ -56,12 +66,13 @@ def main(argv: list[str] | None = None) -> int:
             return 0
     if args.reference is None or args.generated is None:
         p.error("give a reference and a generated file or folder, or --list")
+    from fctfg.weights import WeightsError
     from metrics import compare
     from results.rows import ResultsError
 
     try:
         return compare.run(args)
-    except (compare.UsageError, ResultsError, OSError) as error:
+    except (compare.UsageError, WeightsError, ResultsError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"error: {text}", file=sys.stderr)
         return 2

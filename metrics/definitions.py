@@ -9,6 +9,7 @@ _MULTI = "Wang, Simoncelli, Bovik, Asilomar 2003; weights and pooling of github.
 _CHEN = "Chen, Maddox, Duan, Xu, CVPR 2019 (ATVGnet)"
 _DLIB = "metrics.landmark_backends:dlib_missing"
 _FAN = "metrics.landmark_backends:fan_missing"
+_EAT = "Gan et al., ICCV 2023 (EAT); yuangan/evaluation_eat, test_lmd.py and utils_crop.py"
 
 PICTURES = (
     Metric(
@@ -59,6 +60,23 @@ PICTURES = (
         "lmd_face_dlib", "F-LMD", "landmarks", "px at 256", "[0, inf)", "lower",
         "yuangan/evaluation_eat, test_lmd.py (without its alignment to a template)",
         "As lmd_mouth_dlib, for all 68 points after their centroid is removed.",
+        requires=_DLIB,
+    ),
+    Metric(
+        "lmd_mouth_106", "LMD (106)", "landmarks", "px at 256", "[0, inf)", "lower",
+        f"{_CHEN}; points of github.com/deepinsight/insightface, 2d106det",
+        "As lmd_mouth_dlib, with YuNet boxes and points 52 to 71 of insightface's 106, the same twenty of the mouth.",
+        requires="metrics.landmark_106:missing",
+    ),
+    Metric(
+        "lmd_eat_mouth_dlib", "M-LMD (EAT)", "landmarks", "px at 128", "[0, inf)", "lower", _EAT,
+        "Each frame is brought onto a 128-pixel template by its nose and eyes (similarity); mean distance of dlib's 20 "
+        "mouth points in the pictures so aligned, centroids removed; mean over the frames where both show a face.",
+        requires=_DLIB,
+    ),
+    Metric(
+        "lmd_eat_face_dlib", "F-LMD (EAT)", "landmarks", "px at 128", "[0, inf)", "lower", _EAT,
+        "As lmd_eat_mouth_dlib, for all 68 points after their centroid is removed.",
         requires=_DLIB,
     ),
 )  # fmt: skip

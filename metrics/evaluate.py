@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
+from fctfg.weights import WeightsError
 from metrics import registry
 from metrics.interface import REUSE, Accumulator, Context, Footage, MetricFailure, Result, rebatched
 
@@ -48,14 +49,19 @@ class Evaluator:
                 self.unavailable[name] = reason
 
     def score(
-        self, generated: Footage, reference: Footage | None, source: np.ndarray | None = None
+        self,
+        generated: Footage,
+        reference: Footage | None,
+        source: np.ndarray | None = None,
+        truth: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, Result]:
-        """{name: Result} of every available metric. ``source``: the animated picture, (H, W, 3) uint8, where known.
+        """{name: Result} of every available metric. ``source``: the animated picture, (H, W, 3) uint8, where known;
+        ``truth``: of puppets, see ``interface.Context``.
 
         A metric that fails on this clip says so in its Result and leaves the others alone. Raises ValueError when the
         two videos differ in frame size or number, and whatever reading them raises.
         """
-        context = Context(generated, reference, self.device, self.cache, self.reuse, source)
+        context = Context(generated, reference, self.device, self.cache, self.reuse, source, truth)
         results: dict[str, Result] = {}
         running: dict[str, Accumulator] = {}
 
@@ -112,7 +118,7 @@ def _checked(footage: Footage) -> Iterable[np.ndarray]:
 
 
 def _one_line(error: Exception, label: str) -> str:
-    if isinstance(error, MetricFailure):
+    if isinstance(error, MetricFailure | WeightsError):  # both are meant for the user, and name the file
         return str(error)
     _log.error("a metric broke on %s", label, exc_info=error)
     return f"{label}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -14,7 +14,8 @@ import numpy as np
 
 from fctfg import weights
 
-#: In this order "auto" looks for one that is there. S3FD is what FOMM's preprocessing and the official LSE scripts use.
+#: In this order "auto" looks for one that is there. S3FD, which FOMM's preprocessing used, has to be named: were it
+#: here, weights that were fetched for LSE would change the crops of the next list without a word.
 ORDER = ("yunet", "dlib")
 
 
@@ -33,10 +34,10 @@ class Detector(Protocol):
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]: ...
 
 
-def choose(name: str = "auto") -> Detector:
+def choose(name: str = "auto", device: str = "cpu") -> Detector:
     """The named detector, or for "auto" the first of ORDER whose package and weights are there.
 
-    Raises DetectorError naming what is missing.
+    ``device``: where S3FD runs; the others know only the CPU. Raises DetectorError naming what is missing.
     """
     if name != "auto" and name not in DETECTORS:
         raise DetectorError(f"unknown face detector '{name}'; known are auto, {', '.join(DETECTORS)}")
@@ -44,7 +45,7 @@ def choose(name: str = "auto") -> Detector:
     for candidate in ORDER if name == "auto" else (name,):
         reasons[candidate] = DETECTORS[candidate].unavailable()
         if reasons[candidate] is None:
-            return DETECTORS[candidate]()
+            return DETECTORS[candidate](device)
     raise DetectorError("no face detector: " + "; ".join(f"{k}: {v}" for k, v in reasons.items()))
 
 
@@ -54,7 +55,7 @@ class YuNet:
     name = "yunet"
     threshold = 0.7
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         self.version = f"opencv {metadata.version('opencv-python')}, {weights.require('yunet').name}"
         self._local = threading.local()
 
@@ -89,7 +90,7 @@ class DlibHog:
 
     name = "dlib"
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         self.version = metadata.version("dlib-bin")
         self._local = threading.local()
 
@@ -110,4 +111,26 @@ class DlibHog:
         return found
 
 
-DETECTORS: dict[str, type] = {"yunet": YuNet, "dlib": DlibHog}
+class WholeSizeS3FD:
+    """S3FD as face-alignment runs it for FOMM's crops: frames searched at the size given, score over 0.5, overlap 0.3.
+
+    LSE's own search, a quarter of the size and a score over 0.9, is ``metrics.face_s3fd.S3FD`` by default.
+    """
+
+    name = "s3fd"
+
+    def __init__(self, device: str = "cpu") -> None:
+        from metrics.face_s3fd import S3FD  # imports torch
+
+        self._search = S3FD(weights.require("s3fd"), device, scale=1.0, threshold=0.5, overlaps=(0.3,))
+        self.version = f"{self._search.version}, whole size, score 0.5"
+
+    @staticmethod
+    def unavailable() -> str | None:
+        return None if weights.find("s3fd") else weights.missing("s3fd")
+
+    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
+        return self._search(frames)
+
+
+DETECTORS: dict[str, type] = {"yunet": YuNet, "dlib": DlibHog, "s3fd": WholeSizeS3FD}

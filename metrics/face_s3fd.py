@@ -12,7 +12,7 @@ twice, at an intersection over union of 0.3 and then 0.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fctfg.weights import WeightsError, load_state_dict, sha256
+from metrics.exact_float32 import exact_float32
 from metrics.face_pixels import resize_bilinear
-from metrics.syncnet import check_state, exact_float32
+from metrics.syncnet import check_state
 
 #: name, inputs, outputs, kernel; "pool" halves the map.
 _TRUNK = (
@@ -195,7 +196,9 @@ def thin_out(boxes: np.ndarray, limit: float) -> np.ndarray:
 class S3FD:
     """The detector: frames (t, H, W, 3) uint8 RGB in; out t arrays (k, 5), best first, in the frames' pixels.
 
-    Nothing is found in frames whose quarter is too small for the network (28 pixels, or 32 with face-alignment's file).
+    ``scale``: how much of a frame's size is searched. ``threshold``: the least score. ``overlaps``: the intersections
+    over union at which boxes are thinned out, one after the other. The defaults are the LSE scripts'. Nothing is found
+    in frames that are too small for the network once scaled (28 pixels, or 32 with face-alignment's file).
 
     Raises:
         WeightsError: when ``path`` holds neither of the two files' tensors.
@@ -203,7 +206,14 @@ class S3FD:
 
     name = "s3fd"
 
-    def __init__(self, path: Path | str, device: str = "cpu", scale: float = 0.25, threshold: float = 0.9) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        device: str = "cpu",
+        scale: float = 0.25,
+        threshold: float = 0.9,
+        overlaps: Sequence[float] = (0.3, 0.1),
+    ) -> None:
         state = load_state_dict(path)
         form = OFFICIAL if any(key.startswith("vgg.") for key in state) else FACE_ALIGNMENT
         if form is FACE_ALIGNMENT and "conv1_1.weight" not in state:
@@ -212,6 +222,7 @@ class S3FD:
         self.version = f"{Path(path).name} {sha256(path)[:8]}"
         self.scale = scale
         self.threshold = threshold
+        self.overlaps = overlaps
         self._net = S3FDNet(state, form).to(device)
         self._device = torch.device(device)
         # Smaller images have nothing left after five halvings: a frame under 112 (or 128) pixels shows no face of 100.
@@ -232,4 +243,7 @@ class S3FD:
                 found += candidates(self._net.maps(images.permute(0, 3, 1, 2)), self.threshold)
         # A box of the searched image, as fractions of its sides, is that of the frame.
         grow = np.array([frames.shape[2] / width, frames.shape[1] / height] * 2 + [1.0])
-        return [thin_out(thin_out(boxes, 0.3) * grow, 0.1) for boxes in found]
+        found = [boxes * grow for boxes in found]
+        for limit in self.overlaps:
+            found = [thin_out(boxes, limit) for boxes in found]
+        return found

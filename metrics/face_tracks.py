@@ -60,10 +60,14 @@ _HELD_BACK = 128
 
 @dataclass(eq=False)
 class _Track:
-    """A track being built. Box i is that of frame ``first + i``; the last one is always a detection."""
+    """A track being built. Box i is that of frame ``first + i``; the last one is always a detection.
+
+    Boxes are tuples of Python floats: as arrays, allocated among the pictures and kept, they would pin the heap, which
+    was seen to grow by a gigabyte a minute.
+    """
 
     first: int
-    boxes: list[np.ndarray] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)
     n_detections: int = 0
     n_cropped: int = 0
     crops: list[np.ndarray] = field(default_factory=list)
@@ -76,10 +80,10 @@ class _Track:
     def add(self, frame: int, box: np.ndarray) -> None:
         """Append a detection, filling the frames since the last one along straight lines."""
         if self.boxes:
-            start, before = self.last, self.boxes[-1]
+            start, before = self.last, np.array(self.boxes[-1])
             slope = (box - before) / (frame - start)
-            self.boxes.extend(before + slope * (k - start) for k in range(start + 1, frame))
-        self.boxes.append(box)
+            self.boxes.extend(tuple((before + slope * (k - start)).tolist()) for k in range(start + 1, frame))
+        self.boxes.append(tuple(box.tolist()))
         self.n_detections += 1
 
     def face_size(self) -> float:

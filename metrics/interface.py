@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -54,7 +54,8 @@ class Result:
 class Context:
     """What an accumulator may use besides the frames it is fed.
 
-    ``source``: the picture that was animated, (H, W, 3) uint8 RGB, where it is known.
+    ``source``: the picture that was animated, (H, W, 3) uint8 RGB, where it is known. ``truth``: for puppets, arrays
+    with one row for each driving frame that is scored: "motion" (t, 18), "landmarks" (t, 68, 2) in its pixels.
     """
 
     generated: Footage
@@ -63,6 +64,7 @@ class Context:
     cache: Path | None = None
     reuse: str = "only-missing"
     source: np.ndarray | None = None
+    truth: Mapping[str, np.ndarray] | None = None
 
 
 class Accumulator(Protocol):

@@ -1,9 +1,11 @@
-"""Where landmarks come from: frames in, 68 points of the largest face out.
+"""Where landmarks come from: frames in, the points of the largest face out.
 
 dlib   HOG frontal face detector on the grey frame, without upsampling, and dlib's 68-point predictor (Kazemi, Sullivan,
        CVPR 2014). The usual detector of LMD.
 fan    S3FD boxes and 2D-FAN-4 points (Bulat, Tzimiropoulos, ICCV 2017), as the package face-alignment runs them,
        without its second pass on the mirrored picture.
+eat    dlib's 68 points of the frame once it is aligned to a template (``metrics.landmark_eat``).
+106    YuNet boxes and insightface's 106 points (``metrics.landmark_106``).
 
 No file is ever downloaded from here: ``fctfg.weights`` says where the files are, or how to get them.
 """
@@ -11,7 +13,6 @@ No file is ever downloaded from here: ``fctfg.weights`` says where the files are
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
@@ -20,12 +21,18 @@ from typing import Any
 import numpy as np
 
 from fctfg import weights
+from metrics.definition import load
 from metrics.frame_values import Extractor
+from metrics.landmark_rows import described, grey, installed, row
 
-SIZE = 256  # landmarks are given in pixels of a frame whose longer side is this
-WIDTH, SECOND = 136, 137  # where a row holds the widths; its points come first, x and y in turn
-NO_FACE = np.full(138, np.nan, np.float32)
 _FAN_FILES = (("fan", "2DFAN4-11f355bf06.pth.tar"), ("s3fd", "s3fd-619a316812.pth"))
+#: name -> what finds the points: made as ``Class(device)``, with ``version``, called with (t, H, W, 3) uint8 RGB
+BACKENDS = {
+    "dlib": "metrics.landmark_backends:Dlib68",
+    "fan": "metrics.landmark_backends:Fan68",
+    "eat": "metrics.landmark_eat:AlignedDlib68",
+    "106": "metrics.landmark_106:Insightface106",
+}
 
 
 def dlib_missing() -> str | None:
@@ -46,73 +53,60 @@ def fan_missing() -> str | None:
     return "; ".join(weights.missing(*wanted) for wanted in lacking) or None
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=len(BACKENDS))
 def backend(name: str, device: str = "cpu") -> Extractor:
-    """The backend "dlib" or "fan", made once for each device; any thread may use it. MissingWeights without its files.
+    """One of BACKENDS, made once for each device; any thread may use it. MissingWeights without its files.
 
-    A row of what it extracts: 68 points (x, y), the width of the face's box, and that of the next largest face, 0
-    without one; float32, pixels at 256. NaN throughout where no face is found.
+    It extracts the rows of ``metrics.landmark_rows``.
     """
-    found = {"dlib": _Dlib, "fan": _Fan}[name](device)
+    found = load(BACKENDS[name])(device)
     return Extractor(f"landmarks_{name}", found.version, found)
 
 
-def points_of(rows: np.ndarray) -> np.ndarray:
-    """(T, 138) rows -> (T, 68, 2) points."""
-    return rows[:, :WIDTH].reshape(-1, 68, 2)
+class Dlib:
+    """dlib's detector and its 68-point predictor. Its objects carry scratch memory, so each thread makes its own."""
 
-
-def grey(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (H, W) uint8: .299 R + .587 G + .114 B, rounded half up."""
-    thousandths = frame.astype(np.float32) @ np.array([299, 587, 114], np.float32)  # whole numbers, exact
-    return ((thousandths + np.float32(500.25)) * np.float32(1e-3)).astype(np.uint8)
-
-
-def _row(boxes: Sequence[Sequence[float]], shape: tuple[int, ...], points: Callable[[Any], Any]) -> np.ndarray:
-    """Boxes (left, top, right, bottom, ...) in pixels, and a function from one box to its (68, 2) points -> a row."""
-    if not len(boxes):
-        return NO_FACE
-    widths = [float(box[2] - box[0]) for box in boxes]
-    order = sorted(range(len(boxes)), key=lambda i: -widths[i])
-    second = widths[order[1]] if len(order) > 1 else 0.0
-    row = np.concatenate([np.asarray(points(boxes[order[0]]), np.float64).ravel(), [widths[order[0]], second]])
-    return (row * (SIZE / max(shape[:2]))).astype(np.float32)
-
-
-class _Dlib:
-    """dlib's objects carry scratch memory, so each thread makes its own."""
-
-    def __init__(self, device: str):
+    def __init__(self) -> None:
         self._path = weights.require("dlib68")
-        self.version = f"dlib {_version('dlib-bin', 'dlib')}, {_file(self._path)}, grey, no upsampling"
+        self.version = f"dlib {installed('dlib-bin', 'dlib')}, {described(self._path)}"
         self._local = threading.local()
 
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
+    def boxes(self, picture: np.ndarray, upsample: int = 0) -> list[tuple[int, int, int, int]]:
+        """(H, W) uint8, doubled ``upsample`` times for the search -> left, top, right, bottom; the best score first."""
         import dlib
 
         if not hasattr(self._local, "detect"):
             self._local.detect = dlib.get_frontal_face_detector()
+        return [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in self._local.detect(picture, upsample)]
+
+    def points(self, picture: np.ndarray, box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+        """(H, W) uint8 and a face's box -> its 68 points, whole pixels."""
+        import dlib
+
+        if not hasattr(self._local, "predict"):
             self._local.predict = dlib.shape_predictor(str(self._path))
-        return np.stack([self._one(dlib, frame) for frame in frames])
-
-    def _one(self, dlib: Any, frame: np.ndarray) -> np.ndarray:
-        picture = grey(frame)
-
-        def points(box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
-            left, top, right, bottom = box
-            parts = self._local.predict(picture, dlib.rectangle(left, top, right - 1, bottom - 1)).parts()
-            return [(part.x, part.y) for part in parts]
-
-        boxes = [(b.left(), b.top(), b.right() + 1, b.bottom() + 1) for b in self._local.detect(picture, 0)]
-        return _row(boxes, frame.shape, points)
+        left, top, right, bottom = box
+        parts = self._local.predict(picture, dlib.rectangle(left, top, right - 1, bottom - 1)).parts()
+        return [(part.x, part.y) for part in parts]
 
 
-class _Fan:
-    def __init__(self, device: str):
+class Dlib68:
+    def __init__(self, device: str) -> None:
+        self._dlib = Dlib()
+        self.version = f"{self._dlib.version}, grey, no upsampling"
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        return np.stack([self._one(grey(frame)) for frame in frames])
+
+    def _one(self, picture: np.ndarray) -> np.ndarray:
+        return row(self._dlib.boxes(picture), picture.shape, lambda box: self._dlib.points(picture, box))
+
+
+class Fan68:
+    def __init__(self, device: str) -> None:
         points, boxes = (weights.require(*wanted) for wanted in _FAN_FILES)
-        self.version = (
-            f"face-alignment {metadata.version('face-alignment')}, {_file(points)}, {_file(boxes)}, not mirrored"
-        )
+        package = f"face-alignment {metadata.version('face-alignment')}"
+        self.version = f"{package}, {described(points)}, {described(boxes)}, not mirrored"
         self._net = _face_alignment(points, boxes, device)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
@@ -120,7 +114,7 @@ class _Fan:
 
     def _one(self, frame: np.ndarray) -> np.ndarray:
         boxes = self._net.face_detector.detect_from_image(frame.copy())
-        return _row(boxes, frame.shape, lambda box: self._net.get_landmarks_from_image(frame, [box])[0])
+        return row(boxes, frame.shape, lambda box: self._net.get_landmarks_from_image(frame, [box])[0])
 
 
 def _face_alignment(points: Path, boxes: Path, device: str) -> Any:
@@ -145,17 +139,3 @@ def _face_alignment(points: Path, boxes: Path, device: str) -> Any:
         face_detector_kwargs={"path_to_detector": str(boxes)},
         compile=False,
     )
-
-
-def _version(*packages: str) -> str:
-    """The version of the first of these distributions that is installed (wheels of one module differ in name)."""
-    for package in packages:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return "of unknown version"
-
-
-def _file(path: Path) -> str:
-    return f"{path.name} ({path.stat().st_size} bytes)"

@@ -9,8 +9,9 @@ import numpy as np
 
 from metrics.frame_values import Pair
 from metrics.interface import Context, MetricFailure, Result
-from metrics.landmark_backends import SECOND, WIDTH, backend, points_of
-from metrics.landmarks import FACE, MOUTH, detected, landmark_distances, landmark_sums, mean_over_frames
+from metrics.landmark_backends import backend
+from metrics.landmark_rows import SECOND, WIDTH, points_of
+from metrics.landmarks import FACE, MOUTH, MOUTH_106, detected, landmark_distances, landmark_sums, mean_over_frames
 
 #: Two faces are of like size, and which one speaks is a guess, where the smaller is at least this much of the larger.
 LIKE_SIZE = 0.6
@@ -21,6 +22,7 @@ class Variant:
     backend: str
     part: slice = field(default_factory=lambda: MOUTH)  # a slice is unhashable, which dataclass takes for mutable
     distance: Callable[[np.ndarray, np.ndarray, slice], np.ndarray] = landmark_distances
+    n_points: int = 68
 
 
 VARIANTS = {
@@ -28,6 +30,9 @@ VARIANTS = {
     "lmd_mouth_fan": Variant("fan"),
     "lmd_atvgnet_dlib": Variant("dlib", distance=landmark_sums),
     "lmd_face_dlib": Variant("dlib", FACE),
+    "lmd_mouth_106": Variant("106", MOUTH_106, n_points=106),
+    "lmd_eat_mouth_dlib": Variant("eat"),
+    "lmd_eat_face_dlib": Variant("eat", FACE),
 }
 
 
@@ -58,7 +63,7 @@ class LandmarkScores:
         return {name: self._result(VARIANTS[name], points) for name in self._names}
 
     def _points(self, name: str, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """(T, 68, 2) of the generated and of the reference video; MetricFailure where either cannot be measured."""
+        """(T, P, 2) of the generated and of the reference video; MetricFailure where either cannot be measured."""
         generated, reference = pair.finish()
         for rows, footage in ((reference, self._context.reference), (generated, self._context.generated)):
             if reason := unusable(rows):
@@ -92,7 +97,7 @@ class LandmarkScores:
 
 
 def unusable(rows: np.ndarray) -> str | None:
-    """(T, 138) rows of one video -> why it cannot be measured: no face at all, or two to choose from; or None."""
+    """(T, 2 P + 2) rows of one video -> why it cannot be measured: no face at all, or two to choose from; or None."""
     found = rows[detected(points_of(rows))]
     if not len(found):
         return f"no face found in any of its {len(rows)} frames"

@@ -22,6 +22,7 @@ N_COEFFICIENTS = 13
 PRE_EMPHASIS = 0.97
 LIFTER = 22
 
+_PIECE = 1 << 20  # samples converted at once
 _CHUNK = 4096  # frames transformed at once: about 50 MB of workspace
 
 
@@ -29,7 +30,11 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
     """Float samples in [-1, 1] -> the 16-bit samples of a wav file (rounded, clipped); integers pass through."""
     if np.issubdtype(samples.dtype, np.integer):
         return samples.astype(np.int16, copy=False)
-    return np.clip(np.rint(samples.astype(np.float64) * 32768.0), -32768, 32767).astype(np.int16)
+    out = np.empty(samples.shape, np.int16)
+    for first in range(0, len(samples), _PIECE):
+        piece = samples[first : first + _PIECE].astype(np.float64) * 32768.0
+        out[first : first + _PIECE] = np.clip(np.rint(piece), -32768, 32767)
+    return out
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:

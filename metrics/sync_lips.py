@@ -145,9 +145,16 @@ def _write(path: Path, version: str, n_frames: int, tracks: list[LipTrack], reas
                 reason=np.array(reason),
                 spans=np.array([(t.first_frame, t.n_frames) for t in tracks], np.int64).reshape(-1, 2),
                 sizes=np.array([np.nan if t.face_size is None else t.face_size for t in tracks], np.float64),
-                features=np.concatenate([t.features for t in tracks] or [np.empty((0, 1024), np.float32)]),
+                features=_joined([t.features for t in tracks]),
             )
         os.replace(part, path)
     except BaseException:
         os.unlink(part)
         raise
+
+
+def _joined(features: list[np.ndarray]) -> np.ndarray:
+    """All embeddings in one array; a single track's as they are, since an hour of them is 370 MB."""
+    if len(features) == 1:
+        return features[0]
+    return np.concatenate(features) if features else np.empty((0, 1024), np.float32)

@@ -17,9 +17,7 @@ each, so summing per-frame convolutions costs as much; and the speech layers are
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fctfg.weights import WeightsError, load_state_dict, sha256
+from metrics.exact_float32 import exact_float32
 
 WINDOW = 5  # frames
 COLUMNS = 20  # MFCC columns in a window
@@ -184,22 +183,36 @@ def _fold(state: Mapping[str, Tensor], layer: str, norm: str, eps: float = 1e-5)
     return weight * scale.view(-1, *[1] * (weight.dim() - 1)), (bias - mean) * scale + shift
 
 
-_SETTINGS = threading.Lock()
-
-
-@contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
-    """Inference in true float32: a GPU would otherwise round what enters a convolution to TF32, three digits.
-
-    The setting belongs to the process, so threads take turns on a GPU.
+class _Rows:
+    """Embeddings, kept as they come. The room is taken in blocks of 32 MiB, which malloc maps on their own: 256 KiB at
+    a time between the activations, they would pin the heap, and an hour of video was seen to grow it by gigabytes.
     """
-    if device.type == "cpu":
-        with torch.inference_mode():
-            yield
-    else:
-        flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
-        with _SETTINGS, torch.inference_mode(), flags:
-            yield
+
+    _BLOCK = 8192
+
+    def __init__(self) -> None:
+        self._blocks: list[Tensor] = []
+        self._n = 0
+
+    def append(self, rows: Tensor) -> None:
+        """Take (n, 1024)."""
+        while len(rows):
+            place = self._n % self._BLOCK
+            if place == 0:
+                self._blocks.append(torch.empty(self._BLOCK, FEATURES))  # not touched yet, so not taken yet
+            n = min(len(rows), self._BLOCK - place)
+            self._blocks[-1][place : place + n] = rows[:n]
+            rows, self._n = rows[n:], self._n + n
+
+    def all(self) -> Tensor:
+        """Everything, (N, 1024); each block is freed as it is copied."""
+        out, first = torch.empty(self._n, FEATURES), 0
+        for k, block in enumerate(self._blocks):
+            self._blocks[k] = None
+            n = min(self._BLOCK, self._n - first)
+            out[first : first + n] = block[:n]
+            first += n
+        return out
 
 
 class LipEmbedder:
@@ -214,7 +227,7 @@ class LipEmbedder:
         self._frames: list[np.ndarray] = []  # not yet the first frame of a finished window
         self._waiting = 0
         self._trunks: list[Tensor] = []
-        self._features: list[Tensor] = []
+        self._features = _Rows()
 
     def push(self, frames: np.ndarray) -> None:
         """Take frames (t, 224, 224, 3), uint8 RGB.
@@ -237,9 +250,7 @@ class LipEmbedder:
             with exact_float32(self._net.device):
                 self._features.append(self._net.head("lip", torch.cat(self._trunks)).cpu())
             self._trunks = []
-        features = torch.cat(self._features) if self._features else torch.empty(0, FEATURES)
-        self._features = []
-        return features
+        return self._features.all()
 
     def _run(self, *, final: bool) -> None:
         frames = np.concatenate(self._frames)

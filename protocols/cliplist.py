@@ -25,6 +25,7 @@ SEED = 2023  # the paper's year; the paper does not publish its own seed or list
 # trained on the other actors, so the published list draws its five speakers from these.
 MEAD_TEST_ACTORS = ("M037", "M039", "M040", "M042", "W037", "W038", "W040")
 MEAD_SPEAKERS, MEAD_PER_EMOTION = 5, 5
+PUPPETS = "puppets"
 VOXCELEB2_PER_IDENTITY = 5
 
 
@@ -65,7 +66,8 @@ class ClipList:
         """The first ``count`` clips, marked as a sample."""
         if count is None or count >= len(self.clips):
             return self
-        return replace(self, clips=self.clips[:count], data="sample", rule=f"{self.rule}; first {count} only")
+        data = self.data if self.data == PUPPETS else "sample"
+        return replace(self, clips=self.clips[:count], data=data, rule=f"{self.rule}; first {count} only")
 
     def describe(self) -> dict:
         """What run.json says of the list."""
@@ -140,7 +142,7 @@ def voxceleb2(root: str | os.PathLike, per_identity: int = VOXCELEB2_PER_IDENTIT
         protocol="voxceleb2",
         rule=f"per identity the {per_identity} lowest sha256('{seed}:<id>'), one utterance of each video first",
         seed=seed,
-        data="full" if official <= by_identity.keys() else "sample",
+        data=_data(root, official <= by_identity.keys()),
         clips=tuple(sorted(chosen, key=lambda c: c.id)),
     )
 
@@ -169,7 +171,8 @@ def mead(root: str | os.PathLike, which: str = "auto", seed: int = SEED) -> Clip
         if which == "published" or 2 * present >= len(published.clips):
             clips = tuple(mead_clip_from_id(root, clip.id) for clip in published.clips)
             return replace(published, clips=clips)
-    return _draw_mead(found, seed)
+    drawn = _draw_mead(found, seed)
+    return replace(drawn, data=_data(root, drawn.data == "full"))
 
 
 def published_mead() -> ClipList:
@@ -187,6 +190,13 @@ def draw_published_mead(seed: int = SEED) -> ClipList:
         for number in range(1, (40 if emotion == "neutral" else 30) + 1)
     ]
     return _draw_mead(catalogue, seed)
+
+
+def _data(root: str | os.PathLike, complete: bool) -> str:
+    """What a tree is called in tables. ``fctfg.data.puppets`` leaves its mark, so that its trees are called puppets."""
+    if (Path(root).expanduser() / "puppets.json").is_file():
+        return PUPPETS
+    return "full" if complete else "sample"
 
 
 def _draw_mead(found: Iterable[Clip], seed: int) -> ClipList:

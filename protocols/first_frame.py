@@ -176,6 +176,7 @@ class Evaluation:
 
     def _score(self, source: Source, generated: Generated, row: dict) -> None:
         from metrics.evaluate import Footage
+        from metrics.row import fill
 
         start, stop = generated.scored_range(len(source.frames))
         span = slice(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
@@ -194,13 +195,7 @@ class Evaluation:
             key=generated_key,
             label=str(generated.path or self.root / source.clip.video),
         )
-        for name, result in self.evaluator.score(made, reference, source.frames[0]).items():
-            row["metrics"][name] = result.value
-            if result.details:
-                row["details"][name] = result.details
-            if result.failure:
-                row["failures"][name] = result.failure
-            row["warnings"] += [f"{name}: {text}" for text in result.warnings]
+        fill(row, self.evaluator.score(made, reference, source.frames[0]))
 
     def _write_strips(self, source: Source, generated: Generated) -> None:
         start, stop = generated.scored_range(len(source.frames))

@@ -46,7 +46,7 @@ def add_crop_options(p: argparse.ArgumentParser, default: str) -> None:
     p.add_argument(
         "--detector",
         default="auto",
-        help="face detector for --crop fomm (default: the first of s3fd, yunet, dlib that is there)",
+        help="face detector for --crop fomm (default: the first of yunet and dlib that is there; s3fd by name)",
     )
     p.add_argument(
         "--min-size",
@@ -68,7 +68,7 @@ def with_crops(clips: ClipList, root: Path, args: argparse.Namespace) -> ClipLis
     from metrics import face_detection
 
     try:
-        detector = face_detection.choose(args.detector)
+        detector = face_detection.choose(args.detector, cli.device_of(args))
     except face_detection.DetectorError as error:
         raise cli.UsageError(str(error)) from None
     done: dict[str, Clip | str] = {}
@@ -153,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--cache", type=Path, help="folder of boxes shared by all runs (default: ~/.cache/fctfg/stages)")
     p.add_argument("--reuse", choices=("always", "only-missing", "never", "only-cache"), default="only-missing")
     p.add_argument("--workers", type=int, default=0)
+    p.add_argument("--device", default="auto", help="where --detector s3fd runs (default: a GPU when there is one)")
     p.add_argument("--shard", type=cli.shard, help=argparse.SUPPRESS)
     add_crop_options(p, default=None)
     args = p.parse_args(argv)

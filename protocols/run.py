@@ -26,7 +26,7 @@ BLOCKS = {"voxceleb2": "VoxCeleb2", "mead": "MEAD", "puppets": "Puppets"}
 
 @dataclass
 class Outcome:
-    """What a run came to. ``computed``: clips evaluated now, as against kept from before."""
+    """What a run came to. ``computed``: clips evaluated now, as against kept from before. ``sets``: see set_scores."""
 
     out: Path
     expected: int
@@ -37,6 +37,7 @@ class Outcome:
     seconds: float = 0.0
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     unused_videos: list[str] = field(default_factory=list)
+    sets: dict[str, dict] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -61,10 +62,11 @@ def run(
         (out / "rows").mkdir(parents=True, exist_ok=True)
         evaluation.clips.save(out / "list.json")
         record = _describe(evaluation, command)
+        known = _known_sets(out)
         row_files.write_run(out, record)
         mine = list(evaluation.clips.clips[shard[0] :: shard[1]])
         outcome = _evaluate(evaluation, mine, out / "rows" / f"{shard[0]}-of-{shard[1]}.jsonl", workers)
-        _conclude(evaluation, record, outcome)
+        _conclude(evaluation, record, outcome, known)
     except OSError as error:
         raise OutputError(f"{error.filename or out}: cannot write ({error.strerror})") from None
     outcome.seconds = time.monotonic() - began
@@ -76,7 +78,10 @@ def run(
 def _evaluate(evaluation: Evaluation, clips: list[Clip], file: Path, workers: int) -> Outcome:
     import torch
 
+    from metrics import set_scores
+
     outcome = Outcome(evaluation.out, len(clips))
+    available, cache = _available(evaluation), evaluation.evaluator.cache
     before = {row["clip"]: row for row in row_files.read(evaluation.out)}
 
     def work(clip: Clip) -> dict | None:
@@ -87,7 +92,8 @@ def _evaluate(evaluation: Evaluation, clips: list[Clip], file: Path, workers: in
             with contextlib.suppress(ClipError, MethodError, OSError):  # row() meets the same trouble and records it
                 keys = evaluation.keys(clip)
             current = keys is not None and kept["key"] == keys[2]
-            if current and (kept["status"] == "scored" or evaluation.reuse in ("always", "only-cache")):
+            current = current and (kept["status"] == "scored" or evaluation.reuse in ("always", "only-cache"))
+            if current and (evaluation.reuse == "only-cache" or set_scores.stored(kept, available, cache)):
                 return None
         return evaluation.row(clip, keys=(lambda _: keys) if keys else None)
 
@@ -118,6 +124,7 @@ def _describe(evaluation: Evaluation, command: str) -> dict:
         "method": evaluation.method_record,
         "metrics": {name: _metric(name) for name in evaluation.metrics},
         "unavailable": evaluation.evaluator.unavailable,
+        "set_metrics": _sets_before(evaluation),
         "clips": [clip.id for clip in clips.clips],
         "n_expected": len(clips.clips),
         "n_scored": 0,
@@ -137,20 +144,52 @@ def _metric(name: str) -> dict:
     return {k: getattr(metric, k) for k in ("column", "unit", "better", "range", "definition", "source", "version")}
 
 
-def _conclude(evaluation: Evaluation, record: dict, outcome: Outcome) -> None:
-    """Count over every shard's rows, those of this process and those found on disk, and write run.json again."""
+def _conclude(evaluation: Evaluation, record: dict, outcome: Outcome, known: dict[str, dict]) -> None:
+    """Count over every shard's rows, those of this process and those found on disk, and write run.json again.
+
+    Another shard may append while this one counts, and write its run.json first; so whoever finds other rows after
+    writing than before counts again, and the last file written is of all rows.
+    """
+    from metrics import set_scores
+
     listed = {clip.id for clip in evaluation.clips.clips}
-    rows = [row for row in row_files.read(evaluation.out) if row["clip"] in listed]
-    failures = {row["clip"]: row["failures"] for row in rows if row["status"] == "failed"}
-    record.update(n_scored=len(rows) - len(failures), n_failed=len(failures), failures=failures)
-    row_files.write_run(evaluation.out, record)
-    outcome.failures = failures
-    mine = len(listed)
-    outcome.expected, outcome.scored, outcome.failed = mine, len(rows) - len(failures), len(failures)
+    rows = None
+    while rows != (rows := [row for row in row_files.read(evaluation.out) if row["clip"] in listed]):
+        failures = {row["clip"]: row["failures"] for row in rows if row["status"] == "failed"}
+        known = set_scores.compute(_available(evaluation), rows, len(listed), evaluation.evaluator.cache, known)
+        record.update(n_scored=len(rows) - len(failures), n_failed=len(failures), failures=failures)
+        record["set_metrics"] |= known
+        row_files.write_run(evaluation.out, record)
+    outcome.failures, outcome.sets = failures, known
+    outcome.expected, outcome.scored, outcome.failed = len(listed), len(rows) - len(failures), len(failures)
+
+
+def _available(evaluation: Evaluation) -> list[str]:
+    return [name for name in evaluation.metrics if name not in evaluation.evaluator.unavailable]
+
+
+def _sets_before(evaluation: Evaluation) -> dict[str, dict]:
+    """For run.json while the run goes on: the reason why metrics of the set have no value yet, or never will."""
+    from metrics import set_scores
+
+    reasons = dict.fromkeys(evaluation.metrics, "the run is not complete; give the same command again")
+    reasons |= evaluation.evaluator.unavailable
+    n = len(evaluation.clips.clips)
+    return {name: set_scores.missing(reasons[name], n) for name in set_scores.names_in(evaluation.metrics)}
+
+
+def _known_sets(out: Path) -> dict[str, dict]:
+    """Values of sets that an earlier run wrote; each carries the key of what it was computed from."""
+    try:
+        return row_files.read_run(out).get("set_metrics") or {}
+    except row_files.ResultsError:  # none yet, or broken: computed anew
+        return {}
 
 
 def report(outcome: Outcome, allow_missing: bool, stream=None) -> int:
-    """Say in a few lines what a run came to; the exit status: 0 when every clip was scored."""
+    """Say in a few lines what a run came to; the exit status: 0 when every clip, and then the set, was scored."""
+    from metrics import set_scores
+
     stream = stream or sys.stderr
     pending = outcome.expected - outcome.scored - outcome.failed
     parts = [f"{outcome.scored} of {outcome.expected} clips scored", f"{outcome.failed} failed"]
@@ -168,4 +207,7 @@ def report(outcome: Outcome, allow_missing: bool, stream=None) -> int:
     if outcome.unused_videos:
         names = ", ".join(outcome.unused_videos[:5]) + (" ..." if len(outcome.unused_videos) > 5 else "")
         print(f"  not used: {len(outcome.unused_videos)} video(s) that belong to no clip: {names}", file=stream)
-    return 0 if outcome.failed == 0 or allow_missing else 1
+    for name, record in outcome.sets.items():
+        print(f"  {name} of the set: {set_scores.line(record)}", file=stream)
+    lacking = not pending and any(record["value"] is None for record in outcome.sets.values())
+    return 0 if (outcome.failed == 0 and not lacking) or allow_missing else 1

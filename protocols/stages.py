@@ -203,7 +203,7 @@ def ready_made(recording: Any, source: Source) -> Generated:
     """A ready-made video as if it had been generated. Raises ClipError or MethodError with what to do."""
     try:
         info = media.probe(recording.path)
-        n_frames = sum(len(chunk) for chunk in media.iter_video(recording.path, fps=FPS, chunk=CHUNK))
+        n_frames = media.count_frames(recording.path, fps=FPS)
     except media.MediaError as error:
         raise ClipError(one_line(error)) from None
     first, warnings = recording.first_frame, []
@@ -233,7 +233,7 @@ def _store(method: Any, animation: Any, audio: np.ndarray, path: Path) -> tuple[
     _write_video(path, counted, fps=animation.fps, audio=sound, sample_rate=SAMPLE_RATE)
     n_frames = counted.count
     if animation.fps != FPS:
-        n_frames = sum(len(chunk) for chunk in media.iter_video(path, fps=FPS, chunk=CHUNK))
+        n_frames = media.count_frames(path, fps=FPS)
     return n_frames, counted.size
 
 

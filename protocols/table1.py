@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from protocols import cli, mead, prepare, voxceleb2
-from protocols.cliplist import VOXCELEB2_PER_IDENTITY
+from protocols import cli, mead, prepare, puppets, voxceleb2
+from protocols.cliplist import VOXCELEB2_PER_IDENTITY, ClipList
 from protocols.methods import CONTROLS
 
 DESCRIPTION = """Run the paper's Table 1: methods x {VoxCeleb2, MEAD}, scored by the first-frame-reference protocol.
 
+  make table1                                    (no data: puppets in both layouts, drawn on the first run)
   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead
   make table1 VOXCELEB2=/data/vox2 METHODS="still videos:/my/results command:'python infer.py ...'"
 
@@ -41,34 +43,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     p.add_argument("--list", default="auto", help="MEAD's list: auto, published, tree or a file")
     p.add_argument("--per-identity", type=int, default=VOXCELEB2_PER_IDENTITY, help="VoxCeleb2 utterances per person")
+    puppets.add_options(p)
     prepare.add_crop_options(p, default=None)
     args = p.parse_args(argv)
     return cli.guarded(lambda: _main(args))
 
 
 def _main(args: argparse.Namespace) -> int:
-    data = [
-        (name, root, module, crop)
-        for name, root, module, crop in (
-            ("voxceleb2", args.voxceleb2, voxceleb2, "released"),
-            ("mead", args.mead, mead, "fomm"),
-        )
-        if root is not None
-    ]
-    if not data:
-        print(
-            "error: no data: set VOXCELEB2=DIR and/or MEAD=DIR, for example "
-            "make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead",
-            file=sys.stderr,
-        )
-        return cli.UNUSABLE
     specs = shlex.split(args.methods)
     status, folders = cli.OK, []
-    for name, root, module, crop in data:
-        own = argparse.Namespace(**vars(args))
-        own.crop = args.crop or crop
-        own.list = args.list if module is mead else None
-        clips = module.clip_list(own, root)
+    for name, root, clips, own in _data(args):
         for spec in specs:
             out = args.out / name / cli.slug(spec)
             status = max(status, cli.evaluate(clips, root, spec, out, own))
@@ -79,6 +63,22 @@ def _main(args: argparse.Namespace) -> int:
 
     options = ["--out", str(args.reports), "--name", args.name] + ["--allow-missing"] * args.allow_missing
     return max(status, report.main([*map(str, folders), *options]))
+
+
+def _data(args: argparse.Namespace) -> Iterator[tuple[str, Path, ClipList, argparse.Namespace]]:
+    """Folder name, root, list and options of every block: the trees that were given, or puppets when none was."""
+    given = [
+        ("voxceleb2", args.voxceleb2, voxceleb2, "released"),
+        ("mead", args.mead, mead, "fomm"),
+    ]
+    given = [entry for entry in given if entry[1] is not None]
+    for name, root, module, crop in given:
+        own = argparse.Namespace(**{**vars(args), "crop": args.crop or crop})
+        own.list = args.list if module is mead else None
+        yield name, root, module.clip_list(own, root), own
+    for layout in () if given else puppets.CROPS:
+        own = argparse.Namespace(**{**vars(args), "crop": args.crop or puppets.CROPS[layout]})
+        yield f"puppets-{layout}", *puppets.data(layout, own), own
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ def means(summary: Summary) -> str:
                     continue
                 estimate = summary.estimates[method, block, metric.name]
                 reason = run.unavailable.get(metric.name)
+                note = f"unavailable: {reason}" if reason else estimate.reason or ""
+                if metric.of_set and not reason:
+                    reason = estimate.mean is None
+                    note = "; ".join(filter(None, ["one value of the set", note]))
                 lines.append(
                     {
                         **about,
@@ -53,7 +57,7 @@ def means(summary: Summary) -> str:
                         "better": metric.better,
                         "version": metric.version,
                         "n_failed": "" if reason else len(run.rows) - estimate.n,
-                        "note": f"unavailable: {reason}" if reason else estimate.reason or "",
+                        "note": note,
                         **_csv_estimate(estimate, "value"),
                     }
                 )

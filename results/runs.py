@@ -76,6 +76,11 @@ class Run:
         return self.info.get("unavailable") or {}
 
     @property
+    def set_metrics(self) -> dict[str, dict]:
+        """What run.json holds of metrics that belong to the whole set: value, interval and counts, or the reason."""
+        return self.info.get("set_metrics") or {}
+
+    @property
     def available(self) -> list[str]:
         """The metrics that every row of this run should have."""
         return [name for name in self.info["metrics"] if name not in self.unavailable]
@@ -144,6 +149,9 @@ def load(path: str | Path) -> Run:
     for name, metric in info["metrics"].items():
         if not isinstance(metric, dict) or metric.get("better") not in ("higher", "lower") or "column" not in metric:
             raise ResultsError(f"{path / 'run.json'}: metric {name} lacks a column or a direction; run it again")
+    for name, record in (info.get("set_metrics") or {}).items():
+        if not isinstance(record, dict) or (record.get("value") is None and not record.get("reason")):
+            raise ResultsError(f"{path / 'run.json'}: set metric {name} has neither value nor reason; run it again")
     merged = rows_.merge(path)
     listed = set(info["clips"])
     found = {row["clip"]: row for row in merged.rows}

@@ -31,6 +31,7 @@ class MetricInfo:
     unit: str = ""
     definition: str = ""
     version: str = ""
+    of_set: bool = False  # one value of all clips, not a mean over them
 
     @property
     def arrow(self) -> str:
@@ -92,6 +93,9 @@ def summarise(
         for metric in metrics:
             values = {run.label: run.values(metric.name) for run in here}
             for run in here:
+                if metric.of_set:
+                    estimates[run.label, block, metric.name] = _of_set(run, metric.name)
+                    continue
                 found = values[run.label]
                 speakers = [run.identity_of[clip] for clip in found]
                 estimates[run.label, block, metric.name] = statistics.mean_interval(
@@ -137,6 +141,7 @@ def metric_infos(runs: Sequence[Run]) -> tuple[MetricInfo, ...]:
                 str(about.get("unit") or ""),
                 str(about.get("definition") or ""),
                 str(about.get("version", "")),
+                any(name in other.set_metrics for other in runs),
             )
             found.setdefault(name, described)
     for run in runs:  # a metric that no run describes has no direction and is shown only where we know it
@@ -146,6 +151,18 @@ def metric_infos(runs: Sequence[Run]) -> tuple[MetricInfo, ...]:
     first = [name for name, _, _ in TABLE1 if name in found]
     rest = sorted(found.keys() - set(first), key=lambda name: (found[name].column, name))
     return tuple(found[name] for name in [*first, *rest])
+
+
+def _of_set(run: Run, name: str) -> Estimate:
+    """A set's value as run.json has it, in the form of a mean: ``n`` clips, ``reason`` where there is none."""
+    absent = {"value": None, "reason": "run.json does not have it; run the evaluation again"}
+    record = run.set_metrics.get(name, absent)
+    if name in run.unavailable or record["value"] is None:
+        return Estimate(None, None, None, 0, 0, 0, str(run.unavailable.get(name) or record["reason"]))
+    n, speakers = int(record.get("n_clips", 0)), int(record.get("n_speakers", 0))
+    if record.get("lo") is None:
+        return Estimate(float(record["value"]), None, None, n, 0, speakers, "fewer than two speakers")
+    return Estimate(float(record["value"]), float(record["lo"]), float(record["hi"]), n, 0, speakers)
 
 
 def _winner(runs: Sequence[Run], values: dict, metric: MetricInfo, options: dict) -> str | None:

@@ -147,7 +147,8 @@ def means(summary: Summary, metrics: Sequence[MetricInfo], title: str, *, motion
 def differences(summary: Summary, metrics: Sequence[MetricInfo]) -> Table | None:
     """Each method minus the baseline, clip by clip; None when there is no baseline to compare with."""
     compared = [method for method in summary.methods if method != summary.baseline]
-    if summary.baseline is None or not compared:
+    metrics = [metric for metric in metrics if not metric.of_set]  # without a value for a clip there is no difference
+    if summary.baseline is None or not compared or not metrics:
         return None
     notes = Notes()
     columns = {metric.name: _column(summary, metric, notes, "Δ ") for metric in metrics}
@@ -256,6 +257,9 @@ def _column(summary: Summary, metric: MetricInfo, notes: Notes, prefix: str = ""
         text += f": {metric.definition.rstrip('.')}"
     shared = sum(other.column == metric.column for other in summary.metrics) > 1
     label = metric.column if not shared or metric in _preferred(summary) else f"{metric.column} {metric.name}"
+    if metric.of_set:
+        label += " (set)"
+        text += ". One value of the whole set, not a mean over clips; the interval resamples speakers"
     return Column(
         metric.name, prefix + label, metric.better, decimals(metric.column, found), (notes.number(text + "."),)
     )
@@ -289,6 +293,8 @@ def _cell(summary: Summary, method: str, block: Block, metric: MetricInfo, notes
         return Cell(text="–", notes=(notes.number("not asked for in this run"),))
     estimate = summary.estimates[method, block, metric.name]
     count = "" if estimate.n == run.n_expected else f"{estimate.n}/{run.n_expected}"
+    if metric.of_set:
+        return _set_cell(run, metric, estimate, count, notes)
     if estimate.mean is None:
         return Cell(text="failed", count=count, notes=(notes.number(_why_nothing(run, metric)),))
     return Cell(
@@ -299,6 +305,14 @@ def _cell(summary: Summary, method: str, block: Block, metric: MetricInfo, notes
         bold=summary.best.get((block, metric.name)) == method,
         notes=tuple(notes.number(text) for text in _about(estimate)),
     )
+
+
+def _set_cell(run: Run, metric: MetricInfo, estimate: Estimate, count: str, notes: Notes) -> Cell:
+    if estimate.mean is None:
+        return Cell(text="unavailable", notes=(notes.number(f"unavailable: {estimate.reason}"),))
+    record = run.set_metrics[metric.name]
+    said = [f"{record.get('n_frames', '?')} frames", *record.get("notes", ()), *_about(estimate)]
+    return Cell(estimate.mean, estimate.lo, estimate.hi, count=count, notes=(notes.number(". ".join(said)),))
 
 
 def _about(estimate: Estimate) -> list[str]:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -148,14 +149,59 @@ def landmarks() -> Iterator[Row]:
             frames.append(sum(distances) / (1 if total else len(numbers)))
         return sum(frames) / len(frames)
 
+    parts = {"lmd_face_dlib": range(68), "lmd_eat_face_dlib": range(68), "lmd_mouth_106": range(52, 72)}
     for name, variant in VARIANTS.items():
-        numbers, total = range(68) if name == "lmd_face_dlib" else range(48, 68), "atvgnet" in name
+        numbers, total = parts.get(name, range(48, 68)), "atvgnet" in name
         worst = max(
             relative(mean_over_frames(variant.distance(*sides, variant.part)), literal(*sides, numbers, total))
-            for sides in material.landmarks().values()
+            for sides in material.landmarks(variant.n_points).values()
         )
         step, data = "points to value", "3 drawn sets of points"
         yield Row("LMD", (name,), "literal transcription (tests/precision.py)", step, data, "relative", worst, 1e-12)
+
+
+def landmark_pictures() -> Iterator[Row]:
+    import lmd_literal as literal
+
+    from metrics.landmark_eat import FITTED, TEMPLATE, aligned
+    from metrics.regression import material
+
+    rng, levels = np.random.default_rng(4), 0.0
+    for frame in material.blobs(5):
+        points = np.zeros((68, 2))
+        points[FITTED] = (TEMPLATE * rng.uniform(0.5, 2) + rng.normal(0, 4, TEMPLATE.shape) + (20, 10)).round()
+        levels = max(levels, absolute(aligned(frame, points), literal.align(frame, points)))
+    yield Row("LMD", ("lmd_eat_*",), package("scikit-image"), "points to aligned picture", "5 synthetic frames",
+              "absolute, levels", levels, 1)  # fmt: skip
+    if REAL.is_dir():
+        yield from _landmarks_of_faces("2 VoxCeleb2 clips, 3 frames each, and 9 frames later (real sample)")
+
+
+def _landmarks_of_faces(data: str) -> Iterator[Row]:
+    import lmd_literal as literal
+    from test_metrics_lmd_eat import CLIPS, NAMES, faces_of, score
+
+    from fctfg import weights
+    from metrics.landmark_106 import missing
+    from metrics.landmark_backends import dlib_missing
+
+    script = "literal transcription (tests/lmd_literal.py)"
+    pairs = [(faces_of(REAL, clip, start=9), faces_of(REAL, clip)) for clip in CLIPS]
+    if dlib_missing() is None:
+        predictor = str(weights.require("dlib68"))
+        wanted = [literal.eat(*pair, predictor) for pair in pairs]
+        ours = [[score(*pair)[name].value for name in NAMES] for pair in pairs]
+        yield Row("LMD", ("lmd_eat_*",), script, "frames to value", data, "relative", relative(ours, wanted), 1e-9)
+    with mock.patch.dict(os.environ, {"FCTFG_WEIGHTS": str(REAL.parent / "weights")}):
+        if missing() is None:
+            from metrics.face_detection import choose
+
+            detect, name = choose("yunet"), "lmd_mouth_106"
+            model = str(weights.require("landmarks106"))
+            wanted = [literal.mouth_106(*pair, [detect(side) for side in pair], model) for pair in pairs]
+            ours = [score(*pair, (name,))[name].value for pair in pairs]
+            yield Row("LMD", (name,), package("insightface"), "frames and boxes to value", data, "relative",
+                      relative(ours, wanted), 1e-3)  # fmt: skip
 
 
 # -- lip-sync ---------------------------------------------------------------------------------------------------------
@@ -389,4 +435,4 @@ def selection() -> Iterator[Row]:
               "absolute, frames that differ", wrong, 0)  # fmt: skip
 
 
-SECTIONS = (image, landmarks, sync, crops, perceptual, identity, motion, distribution, selection)
+SECTIONS = (image, landmarks, landmark_pictures, sync, crops, perceptual, identity, motion, distribution, selection)

@@ -187,6 +187,108 @@ def test_streaming_holds_one_chunk(tmp_path):
     assert peak < 1.5 * chunk_bytes + 2e6  # the whole clip is 37 chunks
 
 
+# ----------------------------------------------------------------------------------------------------- counting
+
+
+def outcome(count) -> int | str:
+    try:
+        return count()
+    except media.MediaError as error:
+        return str(error)
+
+
+def counted_both_ways(path, fps=25) -> int | str:
+    """The count, or the error's line, after checking that converting every frame comes to the same."""
+    counted = outcome(lambda: media.count_frames(path, fps=fps))
+    assert counted == outcome(lambda: sum(len(part) for part in media.iter_video(path, fps=fps, chunk=16)))
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("pts", "wanted"),
+    [
+        ([0, 40, 80, 120], 4),
+        ([0, 20, 90, 333, 340, 700], 18),  # variable rate
+        ([700, 740, 780, 1020], 9),  # starts late: an edit list in the header
+        ([0], 1),
+        (list(range(0, 4000, 33)), 100),
+    ],
+)
+def test_counting_is_reading_without_the_pixels(tmp_path, pts, wanted):
+    """x264's B-frames are on, so that frames are not stored in the order in which they are shown."""
+    clip = write_timed(tmp_path / "a.mp4", pts)
+    assert counted_both_ways(clip) == pytest.approx(wanted, abs=1)
+    assert counted_both_ways(clip, fps=Fraction(24000, 1001)) > 0
+    assert media.count_frames(clip, fps=50) >= media.count_frames(clip)
+
+
+def test_an_edit_list_that_leaves_frames_out_is_counted_as_shown(tmp_path):
+    clip = media.write_video(tmp_path / "a.mp4", (numbered(i) for i in range(60)))
+    data = bytearray(clip.read_bytes())
+    at = data.index(b"elst") + 4  # version and flags, number of entries, then duration, start, rate
+    assert int.from_bytes(data[at + 4 : at + 8]) == 1
+    duration, start = (int.from_bytes(data[i : i + 4]) for i in (at + 8, at + 12))
+    data[at + 8 : at + 12] = (duration * 40 // 60).to_bytes(4)
+    data[at + 12 : at + 16] = (start + 20 * 512).to_bytes(4)  # x264 at 25 fps: 512 ticks of 1/12800 s a frame
+    clip.write_bytes(data)
+    assert counted_both_ways(clip) == 40
+    assert numbers(media.read_video(clip)) == list(range(20, 60))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_damaged_and_truncated_files_count_as_they_read(tmp_path, name):
+    whole = tmp_path / f"whole-{name}"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "15"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for picture in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert counted_both_ways(whole) == 60
+    data, rng, seen = whole.read_bytes(), np.random.default_rng(1), set()
+    for trial in range(24):
+        changed = bytearray(data)
+        if trial % 3 == 2:
+            changed = changed[: int(len(changed) * rng.uniform(0.1, 1))]
+        else:
+            at, n = rng.integers(500, len(changed) - 2000), rng.choice([1, 20, 1500])
+            changed[at : at + n] = bytes(n) if trial % 3 else rng.integers(0, 256, n, dtype=np.uint8).tobytes()
+        path = tmp_path / name
+        path.write_bytes(changed)
+        seen.add(type(counted_both_ways(path)))
+    assert str in seen
+    assert counted_both_ways(tmp_path / "absent.mp4").endswith("check the path")
+
+
+def test_pictures_of_changing_sizes_are_counted(tmp_path):
+    """As they are given when a size is asked for."""
+    path = tmp_path / "a.h264"
+    data = b""
+    for size in (64, 96):
+        part = tmp_path / f"{size}.h264"
+        with av.open(str(part), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+            stream.width = stream.height = size
+            stream.pix_fmt = "yuv420p"
+            for _ in range(10):
+                frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), 90, np.uint8), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        data += part.read_bytes()
+    path.write_bytes(data)
+    assert media.count_frames(path) == len(media.read_video(path, size=(32, 32))) == 20
+    with pytest.raises(media.MediaError, match="changes from 64x64 to 96x96"):
+        media.read_video(path)
+
+
+@pytest.mark.real
+def test_real_files_are_counted_as_read(real):
+    clips = [*sorted(real.glob("voxceleb2/**/*.mp4")), real / "syncnet_demo/example.avi"]
+    assert all(isinstance(counted_both_ways(clip), int) for clip in clips)
+    assert media.count_frames(real / "mead/M030/video/front/sad/level_3/001.mp4") == 93
+
+
 # --------------------------------------------------------------------------------------------------- pixels
 
 

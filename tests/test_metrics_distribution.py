@@ -13,6 +13,7 @@ from fctfg.weights import WeightsError
 from metrics import distribution
 from metrics.distribution import ClipFeatures, bias_curve, feature_distance, fid, frechet_distance
 from metrics.frame_values import Extractor
+from metrics.frechet import _Reweighted
 from metrics.interface import Context, Footage, MetricFailure
 
 needs_fidelity = pytest.mark.skipif(
@@ -126,6 +127,18 @@ def test_the_interval_holds_the_value_is_wider_for_fewer_speakers_and_repeats():
     assert np.ptp(by_speaker.interval) > 1.4 * np.ptp(by_clip.interval)
     assert fid(made, replicates=60) == by_speaker
     assert fid(made, replicates=60, seed=1).interval != by_speaker.interval
+
+
+@pytest.mark.parametrize(("n", "frames", "d"), [(8, 20, 30), (8, 3, 30), (8, 9, 40), (6, 5, 64)])
+def test_a_reweighted_set_is_the_set_with_its_clips_repeated(n, frames, d):
+    """More frames than features, fewer, and between: clips that count twice, once and not at all."""
+    made, weights = clips(n, frames, d, seed=5, shift=0.2), np.array([2, 0, 1, 1, 3, 0, 1, 1][:n])
+    repeated = [clip for clip, times in zip(made, weights, strict=True) for _ in range(times)]
+    wanted = feature_distance(*(np.concatenate([getattr(c, s) for c in repeated]) for s in ("generated", "reference")))
+    assert _Reweighted(made).distance(weights) == pytest.approx(wanted, rel=1e-6)
+    still = [ClipFeatures(np.repeat(c.generated[:1], frames, 0), c.reference, c.cluster) for c in made]
+    wanted = feature_distance(*(np.concatenate([getattr(c, s) for c in still]) for s in ("generated", "reference")))
+    assert _Reweighted(still).distance(np.ones(n, int)) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_small_sets_say_what_they_are():

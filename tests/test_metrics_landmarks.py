@@ -12,9 +12,10 @@ import pytest
 from metrics import landmark_backends, landmark_scores
 from metrics.frame_values import Extractor, stored_path
 from metrics.interface import Context, Footage, MetricFailure
-from metrics.landmark_backends import NO_FACE, SECOND, WIDTH, dlib_missing, points_of
+from metrics.landmark_backends import dlib_missing
+from metrics.landmark_rows import SECOND, WIDTH, grey, no_face, points_of
 from metrics.landmark_scores import VARIANTS, LandmarkScores
-from metrics.landmarks import FACE, detected, landmark_distances, landmark_sums, mean_over_frames
+from metrics.landmarks import FACE, MOUTH_106, detected, landmark_distances, landmark_sums, mean_over_frames
 
 DLIB_NAMES = [name for name, variant in VARIANTS.items() if variant.backend == "dlib"]
 needs_dlib = pytest.mark.skipif(dlib_missing() is not None, reason=f"dlib: {dlib_missing()}")
@@ -68,8 +69,10 @@ def test_frames_without_a_face_are_left_out():
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"\(T, 68, 2\)"):
+    with pytest.raises(ValueError, match=r"\(T, P, 2\)"):
         landmark_distances(_points(n=3), _points(n=4))
+    with pytest.raises(ValueError, match="points 52 to 71 are not among 68 landmarks"):
+        landmark_distances(_points(), _points(), MOUTH_106)
 
 
 # -- a clip, with a detector that knows the answer --------------------------------------------------------------
@@ -93,7 +96,7 @@ class Planted:
     @staticmethod
     def _row(level):
         if level == 0:
-            return NO_FACE
+            return no_face(68)
         points = np.tile(np.arange(68, dtype=np.float32)[:, None], (1, 2))
         points[48:58, 1] += level
         points[58:68, 1] -= level
@@ -251,7 +254,7 @@ def faces(real):
 def test_grey_is_luma_rounded_half_up():
     levels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     r, g, b = (levels[..., c].astype(int) for c in range(3))
-    assert np.array_equal(landmark_backends.grey(levels), (299 * r + 587 * g + 114 * b + 500) // 1000)
+    assert np.array_equal(grey(levels), (299 * r + 587 * g + 114 * b + 500) // 1000)
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +282,9 @@ class TestDlib:
 
         from fctfg import weights
 
-        grey = landmark_backends.grey(faces[1])
-        (box,) = dlib.get_frontal_face_detector()(grey, 0)
-        parts = dlib.shape_predictor(str(weights.require("dlib68")))(grey, box).parts()
+        picture = grey(faces[1])
+        (box,) = dlib.get_frontal_face_detector()(picture, 0)
+        parts = dlib.shape_predictor(str(weights.require("dlib68")))(picture, box).parts()
         row = find(faces[1:])
         assert points_of(row)[0].tolist() == [[part.x, part.y] for part in parts]
         assert row[0, WIDTH] == box.width()

@@ -19,7 +19,7 @@ def own_cache(tmp_path, monkeypatch, weights_dir):
 
 def options(**changed):
     defaults = {"crop": "fomm", "detector": "yunet", "min_size": 256, "cache": None, "reuse": "only-missing",
-                "workers": 2, "shard": None}  # fmt: skip
+                "workers": 2, "shard": None, "device": "cpu"}  # fmt: skip
     return argparse.Namespace(**defaults | changed)
 
 

@@ -99,7 +99,7 @@ def test_what_is_printed_and_updated(tmp_path, capsys, monkeypatch):
     arguments = ("--only", "landmarks", "identity", "--file", str(file))
     assert found(capsys, *arguments, "--update")[0] == 0
     before = file.read_bytes()
-    assert found(capsys, *arguments, "--update")[1] == [f"{file}: 0 of 19 values recorded anew"]
+    assert found(capsys, *arguments, "--update")[1] == [f"{file}: 0 of 29 values recorded anew"]
     assert file.read_bytes() == before
     text = before.decode().replace("opened,lmd_face_dlib,0.474732", "opened,lmd_face_dlib,0.474742")
     file.write_text(text.replace("identity/drawn,csim", "identity/drawn,old"))
@@ -110,7 +110,7 @@ def test_what_is_printed_and_updated(tmp_path, capsys, monkeypatch):
     assert lines[1].endswith("and no longer measured")
     assert lines[2].startswith("landmarks/opened lmd_face_dlib: from 0.474742")
     assert "(by -1.00e-05, tolerance 4.7e-07)" in lines[2]
-    assert lines[3] == f"19 values compared with {file}: 3 moved"
+    assert lines[3] == f"29 values compared with {file}: 3 moved"
     assert found(capsys, "--only", "landmarks", "--file", str(file), "--update")[0] == 0
     assert ("identity/drawn", "old") in record.read(file), "parts that were not measured keep their lines"
 

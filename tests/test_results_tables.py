@@ -11,8 +11,8 @@ import pytest
 from test_results_fabricated import fabricate
 from test_results_runs import change_run
 
-from results import csv_files, formats, paper, runs, tables
-from results.rows import read_run
+from results import csv_files, formats, paper, rows, runs, tables
+from results.rows import ResultsError, read_run
 from results.summary import TABLE1, summarise
 from results.tables import Cell, Column, Group, Table, TableRow
 
@@ -184,6 +184,73 @@ def test_two_variants_of_one_metric_have_two_columns(tmp_path):
     change_run(out, metrics=metrics | {"ssim_skimage_gray": metrics["ssim_wang_rgb"]})
     labels = [column.label for column in table_of(summary_of(tmp_path)).groups[1].columns]
     assert labels == ["n", "SSIM", "MS-SSIM", "PSNR", "LMD", "LSE-C", "SSIM ssim_skimage_gray"]
+
+
+def with_fid(out, **record):
+    """The run with a column of one value for the whole set."""
+    about = {"column": "FID", "unit": "", "better": "lower", "definition": "a distance of sets", "version": 1}
+
+    def undefined(path):
+        for row in rows.read(out):
+            row["metrics"]["fid"], row["details"]["fid"] = None, {"frames": 20, "generated": "x", "reference": "y"}
+            rows.append(path, row)
+
+    undefined(next((out / "rows").glob("*.jsonl")))
+    change_run(out, metrics=read_run(out)["metrics"] | {"fid": about}, set_metrics={"fid": record})
+    return out
+
+
+def test_a_value_of_the_set_is_marked_as_one_and_has_no_difference(tmp_path):
+    value = {
+        "value": 12.25,
+        "lo": 10.5,
+        "hi": 15.0,
+        "n_clips": 12,
+        "n_speakers": 4,
+        "n_frames": 240,
+        "notes": ["biased"],
+    }
+    with_fid(fabricate(tmp_path / "a"), **value)
+    with_fid(fabricate(tmp_path / "b", "still", kind="control"), **value | {"n_clips": 9, "lo": None, "hi": None})
+    summary = summary_of(tmp_path)
+    table = table_of(summary)
+    ours, theirs = (cell(table, name, "VoxCeleb2", "FID (set)") for name in ("fctfg", "still"))
+    assert (ours.value, ours.lo, ours.hi, ours.count, ours.bold) == (12.25, 10.5, 15.0, "", False)
+    assert (theirs.value, theirs.lo, theirs.count) == (12.25, None, "9/12")
+    assert table.notes[ours.notes[0] - 1] == "240 frames. biased"
+    assert any("One value of the whole set, not a mean over clips" in note for note in table.notes)
+    assert cell(table, "fctfg", "VoxCeleb2", "n").text == "12/12"
+    assert "Δ FID" not in formats.to_markdown(tables.differences(summary, summary.metrics))
+    assert tables.differences(summary, [summary.metric("fid")]) is None
+    lines = {(line["method"], line["variant"]): line for line in csv.DictReader(io.StringIO(csv_files.means(summary)))}
+    ours = lines["fctfg", "fid"]
+    assert [ours[k] for k in ("value", "ci_lo", "ci_hi", "n", "n_failed")] == ["12.25", "10.5", "15", "12", "0"]
+    assert ours["note"] == "one value of the set"
+    assert "fid" not in csv_files.paired(summary)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"set_metrics": {"fid": {"value": None, "reason": "not complete"}}}, "unavailable: not complete"),
+        ({"unavailable": {"fid": "no weights"}}, "unavailable: no weights"),
+    ],
+)
+def test_a_set_without_a_value_gives_its_reason(tmp_path, change, reason):
+    change_run(with_fid(fabricate(tmp_path / "a"), value=1.0), **change)
+    summary = summary_of(tmp_path)
+    table = table_of(summary)
+    found = cell(table, "fctfg", "VoxCeleb2", "FID (set)")
+    assert (found.value, found.text, table.notes[found.notes[0] - 1]) == (None, "unavailable", reason)
+    line = next(x for x in csv.DictReader(io.StringIO(csv_files.means(summary))) if x["variant"] == "fid")
+    assert (line["value"], line["n_failed"]) == ("", "")
+    assert reason.removeprefix("unavailable: ") in line["note"]
+
+
+def test_a_broken_record_of_a_set_is_refused(tmp_path):
+    with_fid(fabricate(tmp_path / "a"), value=None)
+    with pytest.raises(ResultsError, match="set metric fid has neither value nor reason; run it again"):
+        runs.load(tmp_path / "a")
 
 
 def test_csv_bytes_do_not_depend_on_the_order_of_rows_shards_or_arguments(tmp_path):

@@ -182,9 +182,16 @@ def test_shuffled_audio_scores_with_another_speakers_sound(data, tmp_path):
         assert evaluation.audio_donor(clip).identity != clip.identity
 
 
-def test_no_data_is_one_sentence_and_exit_2(capsys):
-    assert table1.main([]) == 2
-    assert "VOXCELEB2=" in capsys.readouterr().err
+def test_without_data_puppets_of_both_layouts_are_taken(data, tmp_path, monkeypatch):
+    from protocols import cliplist, puppets
+
+    asked = []
+    monkeypatch.setattr(puppets, "data", lambda layout, _: asked.append(layout) or (data, cliplist.voxceleb2(data)))
+    assert table1.main(["--methods", "", "--no-report", "--out", str(tmp_path / "runs")]) == 0
+    assert asked == ["voxceleb2", "mead"]
+    asked.clear()
+    assert table1.main([*options(data, tmp_path, ""), "--no-report"]) == 0
+    assert asked == []
 
 
 # -- ready-made videos ------------------------------------------------------------------------------------------------

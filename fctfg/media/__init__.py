@@ -8,13 +8,14 @@ is the presentation time of the first video frame (for a file without video, 0 o
 from fctfg.media.audio import iter_audio, read_audio
 from fctfg.media.container import MediaError, MediaInfo, probe
 from fctfg.media.pixels import Box, resize
-from fctfg.media.video import iter_video, read_video
+from fctfg.media.video import count_frames, iter_video, read_video
 from fctfg.media.writer import write_audio, write_video
 
 __all__ = [
     "Box",
     "MediaError",
     "MediaInfo",
+    "count_frames",
     "iter_audio",
     "iter_video",
     "probe",

@@ -31,6 +31,7 @@ from fctfg.media.container import (
 from fctfg.media.pixels import Box, Converter, Resizer
 
 _AT_MOST_UNASKED = 2048  # frames reserved on the header's word alone
+_NO_FRAME = "has a video track but no frame in it", "copy or download it again"
 _THREADED_FROM = 640 * 480  # below this, decoder threads cost more than they give
 
 
@@ -113,13 +114,13 @@ def _chunks(path, rate, size, box, start, stop, chunk) -> Iterator[np.ndarray]:
     if filled:
         yield buffer[:filled]
     if position == 0:
-        raise MediaError(path, "has a video track but no frame in it", "copy or download it again")
+        raise MediaError(path, *_NO_FRAME)
     if position <= start:
         raise MediaError(path, f"has {position} frames at {float(rate):g} fps, none from {start} on", "ask for less")
 
 
 def _pictures(container, path, rate, size, box, start) -> Iterator[tuple[np.ndarray | None, int]]:
-    """(converted picture, for how many output frames it is shown); None for those before ``start``."""
+    """(converted picture, for how many output frames it is shown); None for those before ``start`` (None: for all)."""
     stream = video_stream(container)
     if stream is None:
         raise MediaError(path, "has no video track", "name a file with video")
@@ -127,6 +128,8 @@ def _pictures(container, path, rate, size, box, start) -> Iterator[tuple[np.ndar
         stream.thread_type, stream.codec_context.thread_count = "AUTO", min(4, os.cpu_count() or 1)
     else:
         stream.thread_type = "NONE"
+    if start is None:
+        stream.codec_context.options = {"skip_loop_filter": "all"}
     convert, fit = Converter(), Resizer(size) if size is not None else None
     position = 0
     for frame, repeats in at_constant_rate(_timed(decode(container, stream, path), stream), rate):
@@ -136,13 +139,29 @@ def _pictures(container, path, rate, size, box, start) -> Iterator[tuple[np.ndar
             wrong = f"frame {position} is shown for {float(repeats / rate):.0f} s"
             raise MediaError(path, wrong, "check its time stamps, or convert it first")
         position += repeats
-        if position <= start:
+        if start is None or position <= start:
             yield None, repeats
             continue
         picture = convert(frame)
         if box is not None:
             picture = _crop(picture, box, path)
         yield picture if fit is None else fit(picture), repeats
+
+
+def count_frames(path: str | os.PathLike, *, fps: float | Fraction = 25) -> int:
+    """How many frames ``iter_video`` gives at ``fps``: every frame is decoded and none is converted to RGB.
+
+    The header and the packets' time stamps are not enough: they count frames that turn out to be damaged, that an edit
+    list leaves out, or that the decoder drops before the first key frame. What a picture looks like does not matter
+    here, so H.264's deblocking is left out. Raises the MediaErrors of ``iter_video``, except that pictures of changing
+    sizes are counted (as they are given when a size is asked for).
+    """
+    rate = as_rate(fps)
+    with open_media(path) as container:
+        total = sum(repeats for _, repeats in _pictures(container, path, rate, None, None, None))
+    if total == 0:
+        raise MediaError(path, *_NO_FRAME)
+    return total
 
 
 def _crop(picture: np.ndarray, box: Box, path) -> np.ndarray:

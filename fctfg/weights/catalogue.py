@@ -109,7 +109,8 @@ CATALOGUE: dict[str, Entry] = {
                     sha256="619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
                 ),
             ),
-            "face boxes of the official LSE pipeline (lse_*_official); the second file is face-alignment's copy",
+            "face boxes of the official LSE pipeline (lse_*_official), face crops by name (--detector s3fd); the "
+            "second file is face-alignment's copy",
             "MIT (syncnet_python), BSD-3-Clause (face-alignment)",
             "https://github.com/joonson/syncnet_python",
             any_of=True,
@@ -139,7 +140,7 @@ CATALOGUE: dict[str, Entry] = {
                     size=232589,
                 ),
             ),
-            "face boxes (lse_*_yunet, face crops)",
+            "face boxes (lse_*_yunet, lmd_mouth_106, face crops, identity)",
             "MIT",
             "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
         ),
@@ -221,7 +222,7 @@ CATALOGUE: dict[str, Entry] = {
                     5030888,
                 ),
             ),
-            "insightface's 106 landmarks",
+            "lmd_mouth_106 (insightface's 106 points)",
             **_INSIGHTFACE,
         ),
         Entry(

@@ -102,10 +102,10 @@ def boxes(n: int, seed: int = 4) -> list[np.ndarray]:
     return found
 
 
-def landmarks() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{name: (generated, reference)}, (30, 68, 2) float32 each; in some frames one side shows no face (NaN)."""
+def landmarks(n_points: int = 68) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{name: (generated, reference)}, (30, n_points, 2) float32 each; in some frames one side shows no face (NaN)."""
     rng = np.random.default_rng(5)
-    reference = (rng.uniform(60, 190, (1, 68, 2)) + rng.normal(0, 2, (30, 68, 2))).astype(np.float32)
+    reference = (rng.uniform(60, 190, (1, n_points, 2)) + rng.normal(0, 2, (30, n_points, 2))).astype(np.float32)
     opened = reference.copy()
     opened[:, 48:58, 1] += (4 * np.sin(np.arange(30) / 3) ** 2)[:, None].astype(np.float32)
     jittered = reference + rng.normal(0, 1.5, reference.shape).astype(np.float32)

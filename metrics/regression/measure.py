@@ -139,14 +139,21 @@ def sound(folder: Path) -> Values:
 
 
 def landmarks(folder: Path) -> Values:
-    """LMD in its variants, from planted points."""
+    """LMD in its variants, from planted points; and a picture brought onto EAT's template."""
+    from metrics.landmark_eat import FITTED, TEMPLATE, aligned
     from metrics.landmark_scores import VARIANTS
     from metrics.landmarks import mean_over_frames
 
-    return {
-        case: {name: mean_over_frames(v.distance(*sides, v.part)) for name, v in VARIANTS.items()}
-        for case, sides in material.landmarks().items()
-    }
+    values: Values = {}
+    for name, variant in VARIANTS.items():
+        for case, sides in material.landmarks(variant.n_points).items():
+            values.setdefault(case, {})[name] = mean_over_frames(variant.distance(*sides, variant.part))
+    rng, points = np.random.default_rng(14), np.zeros((68, 2))
+    points[FITTED] = TEMPLATE * 1.3 + rng.normal(0, 3, TEMPLATE.shape) + (20, 5)
+    picture = aligned(material.blobs(1)[0], points)
+    weights = rng.uniform(0, 1, picture.shape)
+    values["aligned"] = {"eat_level": float((picture * weights).sum() / weights.sum())}
+    return values
 
 
 def perceptual(folder: Path) -> Values:

@@ -34,7 +34,7 @@ def ear(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """An ear: positions in the head's frame ``(B, 3, rows, columns)``, its hollows' darkness, and the cut.
 
-    ``ring`` is the row of the head that carries it; ``covered`` flattens ears under long hair.
+    ``ring`` is the row of the head that carries it; ``covered`` flattens ears under long hair and then hides them.
     """
     device = base.x.device
     rows, columns = max(int(34 * density), 14), max(int(24 * density), 11)
@@ -57,14 +57,14 @@ def ear(
     if sign < 0:  # columns run to the right of the image on both sides
         position, dark, r = position.flip(3), dark.flip(-1), r.flip(-1)
     batch = px.shape[0]
-    return position, dark.expand(batch, -1, -1), (r - 1.0).expand(batch, -1, -1)
+    return position, dark.expand(batch, -1, -1), (r - 1.0 + smoothstep(covered, 0.7, 1.0)).expand(batch, -1, -1)
 
 
 def bust(who: Identity, density: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Neck and shoulders at rest ``(B, 3, rows, columns)``, how far each row follows the head, and the skin's share."""
     device = who.values.device
-    rows, columns = max(int(50 * density), 22), max(int(72 * density), 33)
-    table = torch.as_tensor(spline(np.linspace(0, 1, rows) ** 1.1, _BUST), dtype=torch.float32, device=device)
+    rows, columns = max(int(54 * density), 22), max(int(72 * density), 33)
+    table = torch.as_tensor(spline(np.linspace(0, 1, rows), _BUST), dtype=torch.float32, device=device)
     theta = torch.deg2rad(torch.linspace(-102, 102, columns, device=device))[None, None]
     y, width, depth, centre = (table[None, :, i, None] for i in range(4))
     neck = smoothstep(y, -1.62, -1.32)

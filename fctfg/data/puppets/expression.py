@@ -52,13 +52,13 @@ def expression(mesh: Grid, head: Base, who: Identity, eye: Eyes, lips: Mouth, mo
     # corners of the mouth
     smile, wide, purse, open_ = move("smile"), move("mouth_width"), move("mouth_round"), gape(motion)
     near = bump(((ax - lips.half).clamp(min=0) / 0.20) ** 2 + (over / 0.20) ** 2)
-    narrow = (0.125 * purse - 0.062 * wide.clamp(max=0)) * (1 - 0.55 * open_ / GAPE)  # a wide gape is never a slit
-    out = 0.062 * wide.clamp(min=0) + 0.078 * smile.clamp(min=0) + 0.010 * smile.clamp(max=0)
+    narrow = (0.108 * purse - 0.050 * wide.clamp(max=0)) * (1 - 0.55 * open_ / GAPE)  # a wide gape is never a slit
+    out = 0.050 * wide.clamp(min=0) + 0.082 * smile.clamp(min=0) + 0.010 * smile.clamp(max=0)
     out = out - narrow - 0.030 * open_ / GAPE
     dx = sign * s.clamp(max=1) * out * near
     corner = s.clamp(max=1.15) ** 2
     rest = 0.012 + 0.016 * who["mouth_curve"]
-    lift = (rest + 0.118 * smile.clamp(min=0) + 0.060 * smile.clamp(max=0)) * corner
+    lift = (rest + 0.125 * smile.clamp(min=0) + 0.090 * smile.clamp(max=0) - 0.080 * open_) * corner
     dy = lift * bump(((ax - lips.half).clamp(min=0) / 0.17) ** 2 + (over / 0.17) ** 2)
     # a lip line is no ruler: a dip in the middle, a swell on either side
     dy = dy + 0.010 * (bump(((s - 0.38) / 0.25) ** 2) - bump((s / 0.22) ** 2)) * bump((over / 0.05) ** 2)
@@ -96,7 +96,7 @@ def expression(mesh: Grid, head: Base, who: Identity, eye: Eyes, lips: Mouth, mo
     base = eye.y + 0.13
     reach = smoothstep(y, base - 0.02, base + 0.11) * bump((y - base - 0.20).clamp(min=0) ** 2 / 0.030)
     across = bump(((ax - 0.34) / 0.30).abs() ** 3) * smoothstep(ax, -0.02, 0.10)
-    up = lifted * torch.where(lifted > 0, 0.10, 0.055)
+    up = lifted * torch.where(lifted > 0, 0.088, 0.055)
     dy = dy + up * reach * across
     inner = bump(((ax - 0.17) / 0.15) ** 2) * reach * smoothstep(ax, 0.0, 0.05)
     dy = dy - 0.055 * drawn * inner

@@ -12,13 +12,17 @@ import torch
 
 from fctfg.data.puppets.head import smoothstep
 from fctfg.data.puppets.identity import Identity
-from fctfg.data.puppets.motion import index
+from fctfg.data.puppets.motion import index, rotation
+
+#: how far in front of the eyeball the iris seems to lie: real corneas bulge and refract
+CORNEA = 0.050
 
 
 @dataclass(frozen=True)
 class Eyes:
     """All ``(B, 1, 1)``: distance from the midline, height, half width, openings above and below, tilt, the
-    eyeball's radius and how the motion changes them. Both eyes share a shape; blinks are per side.
+    eyeball's radius and how the motion changes them. Both eyes share a shape; blinks are per side. ``parallax``
+    ``(B, 2)``: how far the cornea shifts the iris for a viewer who stands aside, to the right and up.
     """
 
     x: torch.Tensor
@@ -33,6 +37,7 @@ class Eyes:
     blink_r: torch.Tensor
     gaze_x: torch.Tensor
     gaze_y: torch.Tensor
+    parallax: torch.Tensor
 
     def lower(self, e: torch.Tensor) -> torch.Tensor:
         return self.y + self.tilt * e - self.below * (1 - e.abs().clamp(max=1) ** 2.2)
@@ -44,7 +49,7 @@ class Eyes:
 
     def upper(self, e: torch.Tensor, blink: torch.Tensor) -> torch.Tensor:
         high, low = self.upper_open(e), self.lower(e)
-        return high + (low - high) * blink**0.7
+        return high + (low - high) * blink**0.5
 
     def side(self, x: torch.Tensor) -> torch.Tensor:
         """The blink that belongs to canonical x: the subject's left eye has positive x."""
@@ -57,25 +62,26 @@ def eyes(who: Identity, motion: torch.Tensor) -> Eyes:
 
     gaze_y, smile = move("gaze_y"), move("smile").clamp(min=0)
     raised = (move("brow_raise_l") + move("brow_raise_r")) / 2
-    half = 0.172 * (1 + 0.18 * who["eye_size"])
+    half = 0.172 * (1 + 0.19 * who["eye_size"])
     above = 0.090 * (1 + 0.16 * who["eye_size"]) * (1 + 0.15 * who["eye_opening"])
     below = 0.055 * (1 + 0.16 * who["eye_size"]) * (1 + 0.12 * who["eye_opening"])
     # The upper lid rides on the eyeball: it follows the gaze up and down; raised brows and smiles reach it a little.
-    above = above + 0.050 * gaze_y * torch.where(gaze_y < 0, 0.9, 1.1) + 0.012 * raised
+    above = above + 0.050 * gaze_y * torch.where(gaze_y < 0, 0.98, 1.1) + 0.012 * raised
     below = below - 0.020 * gaze_y - 0.016 * smile
     return Eyes(
-        x=0.325 + 0.042 * who["eye_spacing"] + 0.008 * who["eye_size"],
+        x=0.325 + 0.055 * who["eye_spacing"] + 0.008 * who["eye_size"],
         y=0.030 * who["eye_height"],
         half=half,
         above=above,
         below=below,
-        tilt=0.010 + 0.044 * who["eye_tilt"],
-        radius=0.30 * (1 + 0.06 * who["eye_size"]),
+        tilt=0.010 + 0.042 * who["eye_tilt"],
+        radius=0.285 * (1 + 0.06 * who["eye_size"]),
         iris=0.091 * (1 + 0.07 * who["eye_size"]),
         blink_l=move("blink_l"),
         blink_r=move("blink_r"),
         gaze_x=move("gaze_x"),
         gaze_y=gaze_y,
+        parallax=-CORNEA * rotation(motion)[:, 2, :2],
     )
 
 
@@ -88,10 +94,12 @@ def opening(eye: Eyes, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def gaze_direction(eye: Eyes, sign: float) -> torch.Tensor:
-    """Unit vectors ``(B, 3)`` in the head's frame for the eye at ``sign`` (1: the subject's left)."""
+    """Unit vectors ``(B, 3)`` in the head's frame to where the iris is seen; ``sign`` 1 is the subject's left eye."""
     radius = eye.radius[:, 0, 0]
-    x = (0.100 * eye.gaze_x[:, 0, 0] + 0.008 * sign) / radius  # the eyes' axes open slightly outwards
-    y = 0.094 * eye.gaze_y[:, 0, 0] / radius
+    x = (
+        0.084 * eye.gaze_x[:, 0, 0] + 0.008 * sign + eye.parallax[:, 0]
+    ) / radius  # the eyes' axes open slightly outwards
+    y = (0.090 * eye.gaze_y[:, 0, 0] + eye.parallax[:, 1]) / radius
     return torch.stack([x, y, (1 - x * x - y * y).sqrt()], -1)
 
 

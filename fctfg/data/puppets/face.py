@@ -144,7 +144,7 @@ def _draw(who: Identity, motion: torch.Tensor, size: int, detail: float) -> Rend
     hole = torch.where((e.abs() < 1.2) & (bare.pz > 0), -torch.maximum(above, below), -1.0)
     screen, shown = project(seen), develop(lit)
     s = mesh.seam
-    canvas.draw(screen[:, :, :s], shown[:, :, :s], hole[:, :s], dice(4, 4))
+    canvas.draw(screen[:, :, :s], shown[:, :, :s], hole[:, :s], dice(3, 4))
     canvas.draw(screen[:, :, s:], shown[:, :, s:], None, dice(4, 3))
 
     # eyes
@@ -160,7 +160,7 @@ def _draw(who: Identity, motion: torch.Tensor, size: int, detail: float) -> Rend
         canvas.draw(project(pose(ball)), develop(lit), cut, dice(2, 2))
 
     for part, lit in inside.inside(bare, lips, motion, lamp, turn, density):
-        canvas.draw(project(pose(part)), develop(lit), None, dice(5, 3))
+        canvas.draw(project(pose(part)), develop(lit), None, dice(8, 3))
 
     # ears, neck and shoulders
     covered = hair.style(who, detail).long
@@ -175,10 +175,10 @@ def _draw(who: Identity, motion: torch.Tensor, size: int, detail: float) -> Rend
     rest, follow, skin_share = body.bust(who, density)
     bust = rest + (pose(rest) - rest) * follow[:, None]
     lit = body.bust_colour(bust, rest, skin_share, bare.chin, colours, lamp, detail)
-    canvas.draw(project(bust), develop(lit), None, dice(8, 7))
+    canvas.draw(project(bust), develop(lit), None, dice(8, 10))
 
     strands, lit, cut = hair.hair(density, who, colours.hair, colours.skin, lamp, turn, detail)
-    canvas.draw(project(pose(strands)), develop(lit), cut, dice(4, 5))
+    canvas.draw(project(pose(strands)), develop(lit), cut, dice(6, 6))
 
     tone = (0.02 + 0.16 * who["glasses_tone"].clamp(min=0))[:, None]
     for part, cut in body.glasses(eye, bare, who, depth, density):

@@ -141,7 +141,7 @@ def hair(
     over = y - hairline(theta, cut)
     # at the hairline strands thin out over the skin instead of ending in an edge
     comb = sweep * cut.parting.abs() + fine * (1 - cut.parting.abs())
-    inside = over + ragged * (0.5 + 0.7 * cut.fringe) + detail * 0.035 * comb
+    inside = over + ragged * (0.45 - 0.05 * cut.fringe) + detail * (0.030 - 0.018 * cut.fringe) * comb
 
     thick = cut.thick * (0.05 + 0.30 * cut.fringe + (0.95 - 0.30 * cut.fringe) * smoothstep(over, -0.01, 0.30))
     thick = (
@@ -155,7 +155,7 @@ def hair(
     hangs = smoothstep(-y, -0.35, 0.6)
     thick = thick + curl * (0.035 + 0.03 * hangs) * lump + 0.02 * hangs * cut.long
     part = bump(((torch.rad2deg(theta) - 22.0 * cut.parting) / 3.2) ** 2) * smoothstep(y, 0.55, 0.85) * (az < 90)
-    thick = thick * (1 - 0.55 * part * (1 - cut.fringe) * smoothstep(cut.parting.abs(), 0.25, 0.5))
+    thick = thick * (1 - 0.30 * part * (1 - cut.fringe) * smoothstep(cut.parting.abs(), 0.25, 0.5))
     shell = torch.stack([x, y, z], 1)
     out = normals(shell)
     wave = curl * 0.05 * hangs * torch.sin(9.0 * y + 2.0 * lock)
@@ -173,12 +173,14 @@ def hair(
     leaning = cut.parting.abs() * (1 - cut.fringe) * (az < 80)
     tone = 1 + detail * (0.26 * (fine + (sweep - fine) * leaning) + 0.16 * lock)
     depth = 1 - (0.10 + 0.38 * cut.fringe) * (1 - smoothstep(over, -0.02, 0.16))
-    root = depth * (1 - 0.35 * part * (1 - cut.fringe))
+    root = depth * (1 - 0.22 * part * (1 - cut.fringe))
     albedo = colour * (tone * root)[:, None]
     thin = (
-        (1 - cut.fringe) * (1 - smoothstep(inside + 0.04 * detail * comb, 0.0, 0.10)) * (1 - smoothstep(az, 46.0, 60.0))
+        (1 - 0.30 * cut.fringe)
+        * (1 - smoothstep(inside + 0.03 * detail * comb, -0.005, 0.10 - 0.045 * cut.fringe))
+        * (1 - smoothstep(az, 46.0, 60.0))
     )
-    albedo = albedo + (skin - albedo) * (0.62 * thin)[:, None]
+    albedo = albedo + (skin - albedo) * (0.72 * thin)[:, None]
     behind = 1 - 0.55 * smoothstep(az, 85.0, 130.0) * hangs
     lit = shade(albedo, normal, lamp, occlusion=(behind * root)[:, None], shadow=behind[:, None])
     facing = (normal * lamp.key).sum(1, keepdim=True).clamp(min=0) ** 0.5

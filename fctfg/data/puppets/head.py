@@ -42,7 +42,7 @@ _RINGS = np.array(
         [-1.050, 0.220, 0.200, 0.34, 0.22],
     ]
 )
-_THETA_MAX = np.deg2rad(142)
+_THETA_MAX = np.deg2rad(122)
 LIP_LINE, NOSE_BASE, CHIN = -0.72, -0.47, -1.13  # of the average head
 
 
@@ -93,7 +93,7 @@ def grid(density: float, device: str) -> Grid:
     upper, lower = max(int(144 * density), 24), max(int(64 * density), 14)
     lengths = [np.linspace(length[3], at_lip, upper), np.linspace(at_lip, length[-1], lower)]
     rows = spline(np.interp(np.concatenate(lengths), length, t), _RINGS)
-    u = np.linspace(-1, 1, max(int(176 * density) | 1, 31))
+    u = np.linspace(-1, 1, max(int(154 * density) | 1, 31))
     theta = _THETA_MAX * (0.62 * u + 0.38 * u**3)
     part = np.concatenate([np.zeros(upper), np.ones(lower)])[:, None]
     tensor = lambda a: torch.as_tensor(a, dtype=torch.float32, device=device)  # noqa: E731
@@ -135,9 +135,9 @@ class Base:
 
 def _stretch(y: torch.Tensor, who: Identity) -> torch.Tensor:
     """Moves heights of the average head to this person's: longer faces, lower noses, higher crowns."""
-    out = y + 0.085 * who["nose_length"] * -bump(((y - NOSE_BASE) / 0.20) ** 2)
-    out = out + 0.050 * who["mouth_height"] * bump(((y - LIP_LINE) / 0.20) ** 2)
-    out = out - 0.09 * who["chin_length"] * smoothstep(-y, 0.75, 1.15)
+    out = y + 0.080 * who["nose_length"] * -bump(((y - NOSE_BASE) / 0.20) ** 2)
+    out = out + 0.054 * who["mouth_height"] * bump(((y - LIP_LINE) / 0.20) ** 2)
+    out = out - 0.10 * who["chin_length"] * smoothstep(-y, 0.75, 1.15)
     scale = torch.where(y < 0, 1 + 0.10 * who["face_length"], 1 + 0.06 * who["cranium"])
     return out * scale
 
@@ -145,11 +145,11 @@ def _stretch(y: torch.Tensor, who: Identity) -> torch.Tensor:
 def rings(table: torch.Tensor, who: Identity) -> tuple[torch.Tensor, ...]:
     """A person's rings: height, width, front, back, rise, each ``(B, rows, 1)``."""
     y, width, front, back, rise = (table[None, :, i, None] for i in range(5))
-    width = width * (1 + 0.10 * who["head_width"])
-    width = width * (1 + 0.09 * who["cheekbones"] * bump(((y + 0.22) / 0.22) ** 2))
+    width = width * (1 + 0.125 * who["head_width"])
+    width = width * (1 + 0.13 * who["cheekbones"] * bump(((y + 0.22) / 0.22) ** 2))
     width = width * (1 + 0.18 * who["jaw_width"] * bump(((y + 0.85) / 0.30) ** 2))
     width = width * (
-        1 + 0.10 * who["jaw_square"] * (bump(((y + 0.98) / 0.16) ** 2) - bump(((y + 0.45) / 0.2) ** 2) / 3)
+        1 + 0.13 * who["jaw_square"] * (bump(((y + 0.98) / 0.16) ** 2) - bump(((y + 0.45) / 0.2) ** 2) / 3)
     )
     width = width * (1 + 0.28 * who["chin_width"] * smoothstep(-y, 0.95, 1.2))
     front = front + 0.06 * who["forehead"] * bump(((y - 0.62) / 0.30) ** 2)

@@ -46,7 +46,7 @@ def palette(who: Identity) -> Palette:
     skin = ramp(_SKIN, who["skin_tone"]) * (1 + 1.2 * who["skin_warmth"][:, None] * warm)
     red = torch.tensor([0.86, 0.50, 0.50], device=skin.device)[None, :, None, None]
     rose = torch.tensor([0.62, 0.16, 0.17], device=skin.device)[None, :, None, None]
-    strength = 0.30 + 0.22 * who["lip_colour"][:, None]
+    strength = 0.37 + 0.22 * who["lip_colour"][:, None]
     lips = skin * red * (1 - strength) + rose * strength * (0.35 + skin.mean(1, keepdim=True))
     hair = ramp(_HAIR, who["hair_tone"])
     red_hair = torch.tensor([1.35, 0.85, 0.60], device=skin.device)[None, :, None, None]

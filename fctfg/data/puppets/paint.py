@@ -53,7 +53,7 @@ def brow(who: Identity, eye: Eyes) -> Brow:
         outer=eye.x + 0.215,
         height=eye.y + 0.222 + 0.042 * who["brow_height"],
         arch=0.042 + 0.030 * who["brow_arch"],
-        tilt=0.036 * who["brow_tilt"],
+        tilt=0.046 * who["brow_tilt"],
         thick=0.034 * (1 + 0.66 * who["brow_thickness"]),
     )
 

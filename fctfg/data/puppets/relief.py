@@ -33,16 +33,16 @@ def mouth(who: Identity) -> Mouth:
     return Mouth(
         half=0.262 * (1 + 0.21 * who["mouth_width"]),
         upper=0.082 * (1 + 0.38 * who["lip_upper"]),
-        lower=0.100 * (1 + 0.30 * who["lip_lower"]),
+        lower=0.100 * (1 + 0.28 * who["lip_lower"]),
     )
 
 
 def _nose(head: Base, who: Identity) -> tuple[torch.Tensor, torch.Tensor]:
     """How far the nose stands out, and how far its tip hangs."""
     ax, y = head.x.abs(), head.y
-    width = 1 + 0.33 * who["nose_width"]
-    out = 0.285 * (1 + 0.30 * who["nose_forward"])
-    tip = head.nose + 0.085 + 0.028 * who["nose_tip"]
+    width = 1 + 0.44 * who["nose_width"]
+    out = 0.305 * (1 + 0.30 * who["nose_forward"])
+    tip = head.nose + 0.085 + 0.026 * who["nose_tip"]
     top = 0.10
     q = (top - y) / (top - tip)  # 0 between the brows, 1 at the tip
     ridge = 0.10 * smoothstep(q, -0.10, 0.55) + 0.84 * q.clamp(0, 1.25) ** 1.55
@@ -93,7 +93,7 @@ def relief(head: Base, who: Identity, eye: Eyes, lips: Mouth) -> tuple[torch.Ten
     face = smoothstep(head.pz, 0.0, 0.25)
     z = z * face
     # lids: the skin is pulled over a sphere a lid's thickness larger than the eyeball
-    sine = eye.x / (0.747 * (1 + 0.10 * who["head_width"]))  # of the angle at which the eye sits on its ring
+    sine = eye.x / (0.747 * (1 + 0.125 * who["head_width"]))  # of the angle at which the eye sits on its ring
     at_eye = 0.82 * (1 - sine**2).sqrt() * (1 + 0.20 * sine**2)
     centre = at_eye - 0.042 - 0.030 * who["eye_depth"] - eye.radius
     apart = (ax - eye.x) ** 2 + (y - eye.y) ** 2
