@@ -3,7 +3,7 @@
 #   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead [METHODS="still videos:/my/results"]
 #   make test          the tests (under ten minutes on two cores)
 #   make test-all      with the slow ones, as CI runs them
-#   make bench         timings, side by side with the reference implementations
+#   make bench         timings, side by side with the reference implementations; writes metrics/SPEED.md
 #   make regression    every metric on drawn clips against results/regression (ARGS=--update records anew)
 #   make precision     write metrics/PRECISION.md
 #   make lint          ruff
@@ -47,6 +47,7 @@ test-all: $(READY)
 
 bench: $(READY)
 	$(PY) -m pytest tests/bench_*.py -o addopts= --benchmark-only --benchmark-columns=median,min,max,rounds -s
+	$(PY) tests/speed.py --write
 
 # Every metric on drawn clips against the numbers in results/regression; red when one moves.
 regression: $(READY)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from metrics.definition import Metric, load
 from metrics.definitions import ALL
+from metrics.puppets.definitions import PUPPETS
 
-__all__ = ["GROUPS", "METRICS", "TABLE1", "Metric", "get", "load"]
+__all__ = ["BESIDE_PUPPETS", "GROUPS", "METRICS", "TABLE1", "TABLE1_PUPPETS", "Metric", "default", "get", "load"]
 
 #: group -> the accumulator that computes it
 GROUPS = {
@@ -20,12 +21,30 @@ GROUPS = {
     "identity": "metrics.identity:IdentityScores",
     "motion": "metrics.motion:MotionScores",
     "distribution": "metrics.distribution:FrameFeatures",
+    "puppets": "metrics.puppets.scores:PuppetScores",
 }
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in ALL}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*ALL, *PUPPETS)}
 
 #: the columns of the paper's Table 1
 TABLE1 = ("ssim_wang_rgb", "ms_ssim_wang_rgb", "psnr_rgb", "lmd_mouth_dlib", "lse_c_official")
+#: the same columns on puppets, by the networks that were trained on them, and the control table
+TABLE1_PUPPETS = (
+    *("ssim_wang_rgb", "ms_ssim_wang_rgb", "psnr_rgb", "lmd_mouth_puppet", "lse_c_puppet"),
+    *(name for name in METRICS if name.startswith("control_")),
+)
+#: what stands beside them where its package and weights are at hand: networks that know real faces
+BESIDE_PUPPETS = (
+    *("lmd_mouth_dlib", "csim_source_arcface_r50"),
+    *(f"motion_{factor}_r" for factor in ("yaw", "pitch", "roll", "blink", "gaze_x", "gaze_y", "mouth")),
+)
+
+
+def default(puppets: bool) -> tuple[str, ...]:
+    """What a protocol scores unless asked otherwise."""
+    if not puppets:
+        return TABLE1
+    return TABLE1_PUPPETS + tuple(name for name in BESIDE_PUPPETS if METRICS[name].unavailable() is None)
 
 
 def get(name: str) -> Metric:

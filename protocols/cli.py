@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fctfg.data.clips import DataError
-from protocols.cliplist import ClipList
+from protocols.cliplist import PUPPETS, ClipList
 from protocols.methods import REGISTRY, MethodError
 
 #: Exit statuses: everything scored; some clip failed; the command itself cannot be carried out.
@@ -39,7 +39,10 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         prog=prog, description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument(
-        "--metrics", nargs="+", metavar="NAME", help="metric variants (default: those of the paper's Table 1)"
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="metric variants (default: Table 1's; on puppets the control columns, too)",
     )
     p.add_argument(
         "--reuse",
@@ -130,7 +133,7 @@ def evaluate(
             registry.get(name)
         except ValueError as error:
             raise UsageError(str(error)) from None
-    names = tuple(dict.fromkeys(args.metrics or registry.TABLE1))
+    names = tuple(dict.fromkeys(args.metrics or registry.default(clips.data == PUPPETS)))
     evaluator = Evaluator(names, device=device, cache=cache_of(args), reuse=args.reuse)
     evaluation = Evaluation(
         root=root,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import traceback
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from fctfg import media
 from fctfg.data.clips import SAMPLES_PER_FRAME, Clip
 from fctfg.weights import sha256
 from protocols import stages
-from protocols.cliplist import ClipList
+from protocols.cliplist import PUPPETS, ClipList
 from protocols.methods import MethodError, one_line
 from protocols.stages import NO_WRITING, ClipError, Generated, OutputError, Source
 from results.rows import write_atomic
@@ -195,7 +196,21 @@ class Evaluation:
             key=generated_key,
             label=str(generated.path or self.root / source.clip.video),
         )
-        fill(row, self.evaluator.score(made, reference, source.frames[0]))
+        truth = self._truth(source.clip, start, stop)
+        fill(row, self.evaluator.score(made, reference, source.frames[0], truth))
+
+    def _truth(self, clip: Clip, start: int, stop: int) -> dict[str, np.ndarray] | None:
+        """Of a puppet: what its head, eyes and mouth do in the scored frames. None for real clips."""
+        if self.clips.data != PUPPETS:
+            return None
+        from fctfg.data.puppets.write import read_truth
+
+        path = self.root / "truth" / f"{clip.id}.npz"
+        try:
+            motion = read_truth(path)["motion_25"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ClipError(f"{path}: not the truth of a puppet ({one_line(error)}); draw the clip again") from None
+        return {"motion": motion[clip.start + start : clip.start + stop]}
 
     def _write_strips(self, source: Source, generated: Generated) -> None:
         start, stop = generated.scored_range(len(source.frames))

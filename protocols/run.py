@@ -21,7 +21,12 @@ from protocols.methods import MethodError
 from protocols.stages import ClipError, OutputError
 from results import rows as row_files
 
-BLOCKS = {"voxceleb2": "VoxCeleb2", "mead": "MEAD", "puppets": "Puppets"}
+BLOCKS = {
+    "voxceleb2": "VoxCeleb2",
+    "mead": "MEAD",
+    "puppets-voxceleb2": "Puppets (VoxCeleb2 layout)",
+    "puppets-mead": "Puppets (MEAD layout)",
+}
 
 
 @dataclass

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from results import paper
+from results.control import NOTHING, Control
 from results.statistics import Estimate
 from results.summary import Summary
 
@@ -14,6 +15,11 @@ MEANS = (
     *("method", "block", "data", "metric", "variant", "value", "ci_lo", "ci_hi", "n", "n_expected", "n_failed"),
     *("source", "list_sha256", "method_sha256", "kind", "better", "version", "n_infinite", "n_speakers"),
     *("list_name", "list_version", "note"),
+)
+CONTROL = (
+    *("method", "block", "data", "factor", "declared", "number", "unit", "variant", "value", "ci_lo", "ci_hi", "n"),
+    *("n_infinite", "n_speakers", "n_expected", "floor", "floor_ci_lo", "floor_ci_hi", "difference", "difference_to"),
+    *("difference_ci_lo", "difference_ci_hi", "verdict", "why"),
 )
 PAIRED = (
     *("method", "baseline", "block", "data", "metric", "variant", "difference", "ci_lo", "ci_hi", "n", "n_infinite"),
@@ -96,6 +102,55 @@ def paired(summary: Summary) -> str:
         }
         lines.append({**about, **_csv_estimate(difference.estimate, "difference")})
     return _csv(PAIRED, lines)
+
+
+def control(found: Sequence[Control]) -> str:
+    """Every number of the control tables, one a line: r and error of each factor, the cosine of identity.
+
+    ``difference`` is to what the verdict compares with: the error of ``still``, for identity the strangers' 95th
+    percentile. ``floor`` is empty where ``truth`` has not been run.
+    """
+    lines = []
+    for here in found:
+        for cell in here.cells.values():
+            floor = here.floor(cell.factor)
+            compared = {}
+            if cell.gain is not None:
+                compared = {
+                    "difference_to": "strangers' 95th percentile" if cell.factor.is_identity else NOTHING,
+                    "difference": _fixed(cell.gain.estimate.mean),
+                    "difference_ci_lo": _fixed(cell.gain.estimate.lo),
+                    "difference_ci_hi": _fixed(cell.gain.estimate.hi),
+                }
+            about = {
+                "method": cell.run.label,
+                "block": here.block.name,
+                "data": here.block.data,
+                "factor": cell.factor.key,
+                "declared": {None: "", True: "yes", False: "no"}[cell.declared],
+                "n_expected": cell.run.n_expected,
+                "verdict": cell.verdict,
+                "why": cell.why,
+            }
+            score = _csv_estimate(cell.score, "value") | _csv_floor(floor.score if floor else None)
+            if cell.factor.is_identity:
+                lines.append({**about, "number": "cosine", "variant": cell.factor.score, **score, **compared})
+                continue
+            unit = here.units.get(cell.factor.key, "")
+            error = _csv_estimate(cell.error, "value") | _csv_floor(floor.error if floor else None)
+            lines.append({**about, "number": "r", "variant": cell.factor.score, **score})
+            lines.append({**about, "number": "error", "variant": cell.factor.error, "unit": unit, **error, **compared})
+    return _csv(CONTROL, lines)
+
+
+def _csv_floor(estimate: Estimate | None) -> dict:
+    if estimate is None:
+        return {}
+    return {
+        "floor": _fixed(estimate.mean),
+        "floor_ci_lo": _fixed(estimate.lo),
+        "floor_ci_hi": _fixed(estimate.hi),
+    }
 
 
 def _csv_estimate(estimate: Estimate, value: str) -> dict:

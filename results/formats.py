@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
-from results.tables import Cell, Column, Group, Table
+from results.table import Cell, Column, Group, Table
 
 _SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹·")
 _LATEX = {
@@ -26,21 +27,32 @@ _LATEX = {
     "–": "--",
     "×": r"$\times$",
     "±": r"$\pm$",
+    "−": "$-$",
+    "°": r"$^\circ$",
+    "·": r"$\cdot$",
+    "✓": r"\checkmark{}",
+    "✗": r"$\times$",
 }
 
 
-def number(value: float, decimals: int | None) -> str:
-    """``value`` with ``decimals`` digits after the point, "∞" and "−∞" for infinities, and a real minus sign."""
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:.{3 if decimals is None else decimals}f}"
+def number(amount: float, decimals: int | None) -> str:
+    """``amount`` with ``decimals`` digits after the point, "∞" and "−∞" for infinities, and a real minus sign."""
+    if math.isinf(amount):
+        return "∞" if amount > 0 else "−∞"
+    text = f"{amount:.{3 if decimals is None else decimals}f}"
     return text.replace("-", "−") if text.strip("-0.") else text.lstrip("-")
+
+
+def value(cell: Cell, decimals: int | None) -> str:
+    """The cell's number with its unit; ``decimals`` are the column's, where the cell has none of its own."""
+    return number(cell.value, decimals if cell.decimals is None else cell.decimals) + cell.unit
 
 
 def interval(cell: Cell, decimals: int | None) -> str:
     """``[lo, hi]``, or "" for a cell without an interval."""
     if cell.lo is None or cell.hi is None:
         return ""
+    decimals = decimals if cell.decimals is None else cell.decimals
     return f"[{number(cell.lo, decimals)}, {number(cell.hi, decimals)}]"
 
 
@@ -114,11 +126,7 @@ def to_latex(table: Table, label: str = "tab:results") -> str:
         cells = [cell for group in row.cells for cell in group]
         pairs = list(zip(cells, columns, strict=True))
         lines.append(" & ".join([latex_text(row.label), *(_latex_cell(*pair) for pair in pairs)]) + " \\\\")
-        small = [interval(cell, column.decimals) for cell, column in pairs]
-        if any(small):
-            lines.append(
-                " & ".join(["", *(f"{{\\scriptsize {_latex_math(text)}}}" if text else "" for text in small)]) + " \\\\"
-            )
+        lines += _latex_small_print(pairs)
     notes = [f"$^{{{i}}}$ {latex_text(text)}" for i, text in enumerate(table.notes, start=1)]
     small_print = "\\\\\n".join([*notes, *map(latex_text, table.remarks)])
     lines += ["\\bottomrule", "\\end{tabular}}", f"\\caption{{{latex_text(table.title)}}}", f"\\label{{{label}}}"]
@@ -165,7 +173,7 @@ def _markdown_cell(cell: Cell, column: Column) -> str:
         return "✓" if cell.check else "✗"
     parts = []
     if cell.value is not None:
-        text = number(cell.value, column.decimals)
+        text = value(cell, column.decimals)
         parts.append(f"**{text}**" if cell.bold else text)
         parts.append(interval(cell, column.decimals))  # brackets with a blank after them make no Markdown link
     parts += [markdown_text(cell.text), cell.count]
@@ -183,15 +191,23 @@ def _latex_cell(cell: Cell, column: Column) -> str:
         return "\\checkmark" if cell.check else "$\\times$"
     parts = []
     if cell.value is not None:
-        text = _latex_math(number(cell.value, column.decimals))
+        text = latex_text(value(cell, column.decimals))
         parts.append(f"\\textbf{{{text}}}" if cell.bold else text)
     parts += [latex_text(cell.text), f"{{\\scriptsize {cell.count}}}" if cell.count else ""]
     return " ".join(part for part in parts if part) + notes
 
 
-def _latex_math(text: str) -> str:
-    """Numbers and intervals: the minus sign and infinity are mathematics in LaTeX, the digits stay in the text font."""
-    return text.replace("−", "$-$").replace("∞", r"$\infty$")
+def _latex_small_print(pairs: Sequence[tuple[Cell, Column]]) -> list[str]:
+    """The rows of small print below a row: intervals, then the cells' own lines."""
+    stacks = []
+    for cell, column in pairs:
+        shown = interval(cell, column.decimals)
+        stacks.append([*([shown] if shown else []), *cell.below])
+    lines = []
+    for level in zip_longest(*stacks, fillvalue=""):
+        texts = (f"{{\\scriptsize {latex_text(text)}}}" if text else "" for text in level)
+        lines.append(" & ".join(["", *texts]) + " \\\\")
+    return lines
 
 
 def _spans(groups: tuple[Group, ...]) -> list[tuple[int, int]]:

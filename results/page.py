@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from results import formats, plots
+from results import drawing, formats
 from results.rows import ResultsError
 from results.runs import Block, Run
 from results.strips import ClipStrips
 from results.summary import Summary
-from results.tables import Table
+from results.table import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 _ABOUT = {
@@ -20,13 +20,18 @@ _ABOUT = {
     "excludes 0, a hollow one that nothing can be said.",
     "scatter": "Every clip: its value under the baseline against its value under each method. The shaded half holds "
     "the clips for which the method is better.",
+    "control-r": "What each face does against the truth: r for every factor, of identity the cosine with the source "
+    "picture. Filled: controlled, by the rule under the table; hollow: not, or undecided. Green line and band: the "
+    "floor, which the measuring network scores on the driving video itself. Dotted: the rule's 0.5.",
+    "control-error": "The error against the truth. Filled: controlled. Green line and band: the floor. Dotted: still, "
+    "which moves nothing.",
 }
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot: ``kind`` is "intervals", "differences" or "scatter"; ``file`` is relative to the page,
-    ``width`` in CSS pixels.
+    """A plot: ``kind`` is "intervals", "differences", "scatter", "control-r" or "control-error"; ``file`` is relative
+    to the page, ``width`` in CSS pixels.
     """
 
     kind: str
@@ -41,11 +46,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Content:
-    """All that the page shows. ``files``: the other files of the report, relative to the page."""
+    """All that the page shows. ``controls``: the control table of each block that has one. ``files``: the other files
+    of the report, relative to the page.
+    """
 
     title: str
     summary: Summary
     tables: tuple[Table, ...]
+    controls: tuple[tuple[Block, Table], ...]
     paired: Table | None
     published: Table
     pictures: tuple[Picture, ...]
@@ -65,7 +73,7 @@ def render(content: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = formats.number
+    environment.filters["value"] = formats.value
     environment.filters["breakable"] = _breakable
     environment.filters["interval"] = formats.interval
     summary = content.summary
@@ -76,7 +84,7 @@ def render(content: Content) -> str:
             ledes=[_lede(summary, block) for block in summary.blocks],
             n_methods=len(summary.methods) - len(summary.controls),
             n_controls=len(summary.controls),
-            colours={method: plots.colour(summary, method) for method in summary.methods},
+            colours={method: drawing.colour(summary, method) for method in summary.methods},
             about=_ABOUT,
             pictures=lambda *kinds: [picture for picture in content.pictures if picture.kind in kinds],
             failures=[(run, _grouped(run)) for run in summary.incomplete],

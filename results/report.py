@@ -22,7 +22,8 @@ examples:
   python -m results.report runs/ --allow-missing      exit with 0 although clips are missing
 
 written to --out:
-  NAME.md  NAME.csv  NAME.tex  NAME.html, and NAME_files/ with the plots, the film strips and paired.csv
+  NAME.md  NAME.csv  NAME.tex  NAME.html, and NAME_files/ with the plots, the film strips, paired.csv and,
+  where control was measured (on puppets), control.csv
 
 exit status:
   0  every expected clip of every run is scored
@@ -94,9 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from results import csv_files, formats, page, runs, strips, tables
+    from results import csv_files, formats, page, published_table, runs, strips, tables
+    from results.control import measure
     from results.rows import ResultsError, write_atomic
-    from results.summary import BASELINE, TABLE1, summarise
+    from results.summary import BASELINE, further, summarise, table1
 
     if given.name != Path(given.name).name or given.name in ("", ".", ".."):
         raise ResultsError(f"--name {given.name}: give a plain file name without a folder or ending")
@@ -110,34 +112,41 @@ def _report(given: argparse.Namespace) -> int:
         )
     summary = summarise(loaded, baseline=given.baseline or BASELINE, mixed=mixed, draws=given.draws)
 
-    table1 = {name for name, _, _ in TABLE1}
-    main_metrics = [metric for metric in summary.metrics if metric.name in table1]
-    more_metrics = [metric for metric in summary.metrics if metric.name not in table1]
-    shown = [tables.means(summary, main_metrics or more_metrics, given.title)]
-    if main_metrics and more_metrics:
-        shown.append(tables.means(summary, more_metrics, "Further metrics", motions=False))
-    paired = tables.differences(summary, summary.metrics)
-    printed = tables.published(1)
+    main, more = table1(summary), further(summary)
+    for block in summary.blocks:
+        if not main[block]:
+            main[block], more[block] = more[block], []
+    control = measure(summary)
+    shown = [tables.means(summary, main, given.title)] if any(main.values()) or not control else []
+    if any(more.values()):
+        shown.append(tables.means(summary, more, "Further metrics", motions=False))
+    controls, details = _control_tables(summary, control)
+    paired = tables.differences(summary, {block: [*main[block], *more[block]] for block in summary.blocks})
+    printed = published_table.published(1)
 
     out = Path(given.out)
     folder = out / f"{given.name}_files"
-    every = [*shown, *([paired] if paired else []), printed]
+    after = [*([paired] if paired else []), printed]
+    markdown = "\n".join(formats.to_markdown(table) for table in (*shown, *controls, *details, *after))
     label = f"tab:{strips.file_name(given.name)}"
-    markdown = "\n".join(formats.to_markdown(table) for table in every)
+    latex = [formats.to_latex(t, f"{label}{i or ''}") for i, t in enumerate((*shown, *controls, *after))]
     files = {
         out / f"{given.name}.md": markdown,
         out / f"{given.name}.csv": csv_files.means(summary),
-        out / f"{given.name}.tex": "\n".join(formats.to_latex(t, f"{label}{i or ''}") for i, t in enumerate(every)),
+        out / f"{given.name}.tex": "\n".join(latex),
         folder / "paired.csv": csv_files.paired(summary),
     }
+    if control:
+        files[folder / "control.csv"] = csv_files.control(control)
     content = page.Content(
         title=given.title,
         summary=summary,
         tables=tuple(shown),
+        controls=tuple(zip((found.block for found in control), controls, strict=True)),
         paired=paired,
         published=printed,
-        pictures=tuple(_draw(summary, (main_metrics, more_metrics), folder)),
-        clips=tuple(strips.collect(summary, main_metrics or more_metrics, given.strips, folder)),
+        pictures=tuple(_draw(summary, (main, more), control, folder)),
+        clips=tuple(strips.collect(summary, main, given.strips, folder)),
         files=tuple(path.relative_to(out).as_posix() for path in files),
         command=_command(given),
     )
@@ -151,18 +160,34 @@ def _report(given: argparse.Namespace) -> int:
     return _verdict(summary, given.allow_missing)
 
 
-def _draw(summary, groups, folder: Path):
-    """Write every plot to ``folder``; yields what the page has to know of each."""
-    from results import page, plots, strips
+def _control_tables(summary, control) -> tuple[list, list]:
+    """The control table of each block that has one, and its numbers at length."""
+    from results import control_table
 
-    for block in summary.blocks:
-        for kind in ("intervals", "differences", "scatter"):
-            for part, metrics in zip(("", "-more"), groups, strict=True):
-                figure = getattr(plots, kind)(summary, block, metrics)
-                if figure is not None:
-                    name = strips.file_name(f"{block.name}-{block.data}-{kind}{part}".lower())
-                    plots.save(figure, folder / f"{name}.png")
-                    yield page.Picture(kind, block, f"{folder.name}/{name}.png", round(100 * figure.get_figwidth()))
+    return (
+        [control_table.matrix(summary, found) for found in control],
+        [control_table.detail(summary, found) for found in control],
+    )
+
+
+def _draw(summary, columns, control, folder: Path):
+    """Write every plot to ``folder``; yields what the page has to know of each."""
+    from results import control_plots, drawing, page, plots, strips
+
+    made = [
+        (kind, f"{kind}{part}", block, getattr(plots, kind)(summary, block, metrics[block]))
+        for block in summary.blocks
+        for kind in ("intervals", "differences", "scatter")
+        for part, metrics in zip(("", "-more"), columns, strict=True)
+    ]
+    for found in control:
+        made.append(("control-r", "control-r", found.block, control_plots.scores(summary, found)))
+        made.append(("control-error", "control-error", found.block, control_plots.errors(summary, found)))
+    for kind, name, block, figure in made:
+        if figure is not None:
+            file = f"{strips.file_name(f'{block.slug}-{name}')}.png"
+            drawing.save(figure, folder / file)
+            yield page.Picture(kind, block, f"{folder.name}/{file}", round(100 * figure.get_figwidth()))
 
 
 def _verdict(summary, allow_missing: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,9 @@ from results import rows as rows_
 from results.rows import ResultsError
 
 CONTROL = "control"
-DATA = ("full", "sample", "puppets")
-_BLOCK_ORDER = ("VoxCeleb2", "MEAD")
+PUPPETS = "puppets"
+DATA = ("full", "sample", PUPPETS)
+_BLOCK_ORDER = ("VoxCeleb2", "MEAD", "Puppets (VoxCeleb2 layout)", "Puppets (MEAD layout)")
 _METHOD_ORDER = ("wav2lip", "makeittalk", "audio2head", "pc-avs")  # the paper's order; its own method comes last
 _METHOD_LAST = "fctfg"
 _CONTROL_ORDER = ("truth", "reencode", "shuffled-audio", "still")  # from the top of the scale to its bottom
@@ -32,12 +34,19 @@ class Block:
 
     @property
     def mark(self) -> str:
-        """What has to stand beside the name so that nobody takes it for the whole set; "" when it is."""
-        return "" if self.data == "full" else self.data
+        """What has to stand beside the name so that nobody takes it for the whole set; "" when the name says it."""
+        said = self.data == "full" or (self.data == PUPPETS and self.name.lower().startswith(PUPPETS))
+        return "" if said else self.data
 
     @property
     def text(self) -> str:
         return f"{self.name} ({self.mark})" if self.mark else self.name
+
+    @property
+    def slug(self) -> str:
+        """The block in file names."""
+        text = f"{self.name}-full" if self.data == "full" else self.text
+        return re.sub(r"[ ()]+", "-", text.lower()).strip("-")
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,16 @@ class Run:
     @property
     def is_control(self) -> bool:
         return self.info["method"].get("kind") == CONTROL
+
+    @property
+    def name(self) -> str:
+        """The method's own name; ``label`` may say more."""
+        return str(self.info["method"]["name"])
+
+    @property
+    def controls(self) -> list[str]:
+        """The motions that the method declares to control."""
+        return self.info["method"].get("controls") or []
 
     @property
     def clips(self) -> list[str]:
@@ -263,9 +282,9 @@ def _undefined(row: dict, metric: str) -> bool:
 
 
 def block_order(block: Block) -> tuple:
-    """Sorting key: the paper's blocks first and in its order, the whole set before a sample before puppets."""
+    """Sorting key: real before puppets, the paper's blocks first and in its order, the whole set before a sample."""
     known = _BLOCK_ORDER.index(block.name) if block.name in _BLOCK_ORDER else len(_BLOCK_ORDER)
-    return known, block.name, DATA.index(block.data)
+    return block.data == PUPPETS, known, block.name, DATA.index(block.data)
 
 
 def _order(run: Run) -> tuple:

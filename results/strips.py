@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +45,13 @@ class ClipStrips:
         return max((strip.width / strip.height for strip in self.strips if strip.height), default=1.0)
 
 
-def collect(summary: Summary, metrics: Sequence[MetricInfo], count: int, folder: Path) -> list[ClipStrips]:
+def collect(
+    summary: Summary, metrics: Mapping[Block, Sequence[MetricInfo]], count: int, folder: Path
+) -> list[ClipStrips]:
     """Copy the strips of ``count`` clips of each block, spread evenly over its list, to ``folder``/strips.
 
-    Pictures are scaled to at most ``HEIGHT`` pixels. Clips of which no run left a strip are not among them.
+    Pictures are scaled to at most ``HEIGHT`` pixels. Clips of which no run left a strip are not among them. ``metrics``
+    are those whose values stand beside a strip.
     """
     found = []
     for block in summary.blocks:
@@ -72,7 +75,16 @@ def collect(summary: Summary, metrics: Sequence[MetricInfo], count: int, folder:
                 if (picture := _path(run.path, clip)).is_file():
                     alt = f"{clip}: frames made by {run.label} at the times of the driving frames above"
                     strips.append(
-                        _copy(picture, folder, run.label, block, clip, alt, _values(run, clip, metrics), run.is_control)
+                        _copy(
+                            picture,
+                            folder,
+                            run.label,
+                            block,
+                            clip,
+                            alt,
+                            _values(run, clip, metrics[block]),
+                            run.is_control,
+                        )
                     )
                 for metric, reason in run.failures.get(clip, {}).items():
                     failures.append(f"{run.label}: {reason if metric == '*' else f'{metric}: {reason}'}")
@@ -108,7 +120,7 @@ def _copy(
 ) -> Strip:
     from PIL import Image
 
-    name = Path("strips", file_name(f"{block.name}-{block.data}"), file_name(clip), f"{file_name(label)}.jpg")
+    name = Path("strips", file_name(block.slug), file_name(clip), f"{file_name(label)}.jpg")
     try:
         with Image.open(source) as picture:
             picture = picture.convert("RGB")
@@ -131,5 +143,5 @@ def _values(run, clip: str, metrics: Sequence[MetricInfo]) -> str:
     for metric in metrics:
         value = run.rows.get(clip, {}).get("metrics", {}).get(metric.name)
         if value is not None and metric.name in run.available:
-            said.append(f"{metric.column} {number(value, decimals(metric.column, [value]))}")
+            said.append(f"{metric.column} {number(value, decimals(metric, [value]))}")
     return " · ".join(said)

@@ -10,14 +10,19 @@ from results import statistics
 from results.runs import Block, Run, block_order
 from results.statistics import Difference, Estimate
 
-# Table 1's columns: variant, the paper's label, direction. Other variants are shown in tables of their own.
+# Table 1's columns: variant, the paper's label, direction. Other variants are shown in tables of their own. On puppets
+# LMD and LSE-C are measured by networks that know puppets; a block has one column for each label.
 TABLE1 = (
     ("ssim_wang_rgb", "SSIM", "higher"),
     ("ms_ssim_wang_rgb", "MS-SSIM", "higher"),
     ("psnr_rgb", "PSNR", "higher"),
     ("lmd_mouth_dlib", "LMD", "lower"),
+    ("lmd_mouth_puppet", "LMD", "lower"),
     ("lse_c_official", "LSE-C", "higher"),
+    ("lse_c_puppet", "LSE-C", "higher"),
 )
+OWN_OF_PUPPETS = "_puppet"
+CONTROL_PREFIX = "control_"
 BASELINE = "still"
 
 
@@ -43,7 +48,8 @@ class Summary:
     """``estimates`` and ``differences`` are keyed (method label, block, metric name); ``best`` (block, metric name).
 
     ``methods`` are labels in table order, controls last. ``differences`` are against ``baseline``, which is None when
-    no run has it. ``undescribed``: unavailable metrics of which no run tells more than the reason.
+    no run has it. ``undescribed``: unavailable metrics of which no run tells more than the reason. ``draws`` and
+    ``seed`` are the bootstrap's behind every interval.
     """
 
     runs: tuple[Run, ...]
@@ -57,6 +63,8 @@ class Summary:
     best: dict[tuple[Block, str], str]
     undescribed: dict[str, str]
     mixed: tuple[str, ...] = ()
+    draws: int = statistics.DRAWS
+    seed: int = statistics.SEED
 
     def run(self, method: str, block: Block) -> Run | None:
         return next((run for run in self.runs if run.label == method and run.block == block), None)
@@ -66,6 +74,19 @@ class Summary:
 
     def metric(self, name: str) -> MetricInfo:
         return next(metric for metric in self.metrics if metric.name == name)
+
+    def metrics_of(self, block: Block) -> list[MetricInfo]:
+        """The metrics that a run of ``block`` has, or lists as unavailable."""
+        there = {name for run in self.runs_of(block) for name in (*run.info["metrics"], *run.unavailable)}
+        return [metric for metric in self.metrics if metric.name in there]
+
+    def preferred(self, block: Block) -> dict[str, MetricInfo]:
+        """For each column label of ``block`` the variant that it stands for: the puppets' own, otherwise the first."""
+        found: dict[str, MetricInfo] = {}
+        for metric in self.metrics_of(block):
+            if metric.column not in found or metric.name.endswith(OWN_OF_PUPPETS):
+                found[metric.column] = metric
+        return found
 
     @property
     def incomplete(self) -> list[Run]:
@@ -125,7 +146,30 @@ def summarise(
             if name not in {metric.name for metric in metrics}
         },
         mixed=tuple(mixed),
+        **options,
     )
+
+
+def table1(summary: Summary) -> dict[Block, list[MetricInfo]]:
+    """The metrics of Table 1 that each block has, one for each of the paper's columns."""
+    names = {name for name, _, _ in TABLE1}
+    return {
+        block: [
+            metric
+            for metric in summary.metrics_of(block)
+            if metric.name in names and summary.preferred(block)[metric.column] == metric
+        ]
+        for block in summary.blocks
+    }
+
+
+def further(summary: Summary) -> dict[Block, list[MetricInfo]]:
+    """What each block has beyond :func:`table1`; control has tables of its own."""
+    shown = table1(summary)
+    return {
+        block: [m for m in summary.metrics_of(block) if m not in shown[block] and not m.name.startswith(CONTROL_PREFIX)]
+        for block in summary.blocks
+    }
 
 
 def metric_infos(runs: Sequence[Run]) -> tuple[MetricInfo, ...]:
@@ -136,7 +180,7 @@ def metric_infos(runs: Sequence[Run]) -> tuple[MetricInfo, ...]:
         for name, about in run.info["metrics"].items():
             described = MetricInfo(
                 name,
-                str(about["column"]),
+                known[name].column if name in known else str(about["column"]),
                 about["better"],
                 str(about.get("unit") or ""),
                 str(about.get("definition") or ""),

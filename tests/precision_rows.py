@@ -134,8 +134,9 @@ def _image(pairs: Callable, data: str) -> Iterator[Row]:
 
 
 def landmarks() -> Iterator[Row]:
-    from metrics.landmark_scores import VARIANTS
+    from metrics.landmark_scores import VARIANTS, Variant
     from metrics.landmarks import mean_over_frames
+    from metrics.puppets.scores import LMD
     from metrics.regression import material
 
     def literal(generated, reference, numbers, total: bool) -> float:
@@ -149,8 +150,14 @@ def landmarks() -> Iterator[Row]:
             frames.append(sum(distances) / (1 if total else len(numbers)))
         return sum(frames) / len(frames)
 
-    parts = {"lmd_face_dlib": range(68), "lmd_eat_face_dlib": range(68), "lmd_mouth_106": range(52, 72)}
-    for name, variant in VARIANTS.items():
+    parts = {
+        "lmd_face_dlib": range(68),
+        "lmd_face_puppet": range(68),
+        "lmd_eat_face_dlib": range(68),
+        "lmd_mouth_106": range(52, 72),
+    }
+    puppets = {name: Variant("puppets", part) for name, part in LMD.items()}
+    for name, variant in (VARIANTS | puppets).items():
         numbers, total = parts.get(name, range(48, 68)), "atvgnet" in name
         worst = max(
             relative(mean_over_frames(variant.distance(*sides, variant.part)), literal(*sides, numbers, total))
@@ -261,7 +268,7 @@ def sync() -> Iterator[Row]:
     yield row(f"{score_of} LSE-C", worst["c"], TOLERANCE, of("c"), data=planted, metric="LSE-C")
     yield row(f"{score_of} LSE-D", worst["d"], TOLERANCE, of("d"), data=planted, metric="LSE-D")
     yield row(f"{score_of} offset", worst["o"], 0, of("lag"), data=planted, error="absolute, frames", metric="offset")
-    double_loop, valid = "double loop (tests/precision.py)", ("lse_*_valid*",)
+    double_loop, valid = "double loop (tests/precision.py)", ("lse_*_valid*", "lse_*_puppet")
     yield row("curve without padding", worst["v"], 1e-6, valid, reference=double_loop, data=planted)
 
 
@@ -384,6 +391,46 @@ def motion() -> Iterator[Row]:
                   "10 drawn series of 80", error, value, 1e-12)  # fmt: skip
 
 
+def control() -> Iterator[Row]:
+    from scipy.spatial.distance import cosine
+    from scipy.spatial.transform import Rotation
+    from scipy.stats import pearsonr
+
+    from fctfg.data.puppets.motion import MOTION, index
+    from metrics.puppets import control
+
+    rng, scipy, data = np.random.default_rng(5), package("scipy"), "80 drawn rows of motion"
+    spread = np.array([20.0 if name in ("yaw", "pitch", "roll") else 0.2 for name in MOTION])
+    truth, read = rng.normal(size=(2, 80, len(MOTION))) * spread
+    read = truth + 0.5 * read
+    r = mae = 0.0
+    for factor in set(control.FACTORS) - {"pose"}:
+        open_eyes = (truth[:, index("blink_l")] + truth[:, index("blink_r")]) / 2 < 0.5
+        rows = open_eyes if factor.startswith("gaze") else np.ones(80, bool)
+        x, y = (m[rows][:, [index(n) for n in control.COLUMNS[factor]]].mean(1) for m in (truth, read))
+        found = {n: control.score(factor, n, read, truth, None, "").value for n in ("r", "mae")}
+        r = max(r, absolute(found["r"], pearsonr(x, y).statistic))
+        mae = max(mae, relative(found["mae"], math.fsum(abs(a - b) for a, b in zip(x, y, strict=True)) / rows.sum()))
+    yield Row("control", ("control_*_r",), scipy, "motion to r", data, "absolute", r, 1e-12)
+    reference = "sum (tests/precision.py)"
+    yield Row("control", ("control_*_mae",), reference, "motion to mae", data, "relative", mae, 1e-12)
+
+    def turned(motion: np.ndarray) -> Rotation:
+        # the picture's y points down and the viewer's signs are used, so yaw is as it is, pitch and roll are reversed
+        angles = motion[:, [index(n) for n in ("roll", "pitch", "yaw")]] * (-1, -1, 1)
+        return Rotation.from_euler("ZXY", angles, degrees=True)
+
+    wanted = np.degrees((turned(read).inv() * turned(truth)).magnitude()).mean()
+    error = relative(control.mae(read, truth, "pose"), wanted)
+    yield Row("control", ("control_pose_mae",), scipy, "motion to angle", data, "relative", error, 1e-9)
+    people = rng.normal(size=(40, 12))
+    people /= np.linalg.norm(people, axis=1, keepdims=True)
+    found = control.identity(people[:20], people[30], None, people[20:30]).value
+    error = absolute(found, np.mean([1 - cosine(one, people[30]) for one in people[:20]]))
+    yield Row("control", ("control_identity",), scipy, "embeddings to cosine", "20 drawn people", "absolute", error,
+              1e-12)  # fmt: skip
+
+
 def distribution() -> Iterator[Row]:
     import scipy.linalg
 
@@ -435,4 +482,16 @@ def selection() -> Iterator[Row]:
               "absolute, frames that differ", wrong, 0)  # fmt: skip
 
 
-SECTIONS = (image, landmarks, landmark_pictures, sync, crops, perceptual, identity, motion, distribution, selection)
+SECTIONS = (
+    image,
+    landmarks,
+    landmark_pictures,
+    sync,
+    crops,
+    perceptual,
+    identity,
+    motion,
+    control,
+    distribution,
+    selection,
+)

@@ -143,7 +143,8 @@ def sync() -> Iterator[Stage]:
     long = np.concatenate([frames, frames[::-1]])[:110]  # a track counts from 101 frames on
     planted = [np.array(box)] * len(long)
     ((first, filled),) = literal.tracks([[b[:4] for b in box]] * len(long))
-    yield Stage("LSE", "boxes to crops (110 frames)", lambda: run_tracker(long, planted, 16), LITERAL,
+    yield Stage("LSE", "boxes to shot cuts, tracks, crops (110 frames)", lambda: run_tracker(long, planted, 16),
+                f"{LITERAL}, crops alone",
                 lambda: literal.crops(long, first, filled))  # fmt: skip
 
     state = draw(face_s3fd.OFFICIAL)

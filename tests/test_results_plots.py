@@ -11,7 +11,7 @@ from PIL import Image
 from test_results_fabricated import fabricate
 from test_results_tables import ODD, summary_of
 
-from results import plots
+from results import drawing, plots
 
 
 def draw(kind, summary):
@@ -39,9 +39,9 @@ def summary(tmp_path_factory):
 
 
 def test_a_method_has_one_colour_and_controls_are_grey(summary):
-    colours = [plots.colour(summary, method) for method in summary.methods]
+    colours = [drawing.colour(summary, method) for method in summary.methods]
     assert len(set(colours[:2])) == 2
-    assert colours[2:] == [plots.GREY, plots.GREY]
+    assert colours[2:] == [drawing.GREY, drawing.GREY]
 
 
 @pytest.mark.parametrize("kind", ["intervals", "differences"])
@@ -67,7 +67,7 @@ def test_a_difference_whose_interval_includes_zero_is_hollow(summary):
     }
     assert summary.methods[:2] == ("pc_avs", "fctfg")
     assert faces[0] == "white"
-    assert faces[1] == plots.colour(summary, "fctfg")
+    assert faces[1] == drawing.colour(summary, "fctfg")
 
 
 def test_scatter_shows_every_common_clip_and_says_how_many_are_infinite(summary):
@@ -79,7 +79,7 @@ def test_scatter_shows_every_common_clip_and_says_how_many_are_infinite(summary)
 
 
 def test_saved_pictures_are_sharp_and_reproducible(summary, tmp_path):
-    first, second = (plots.save(draw("intervals", summary), tmp_path / f"{i}.png").read_bytes() for i in (1, 2))
+    first, second = (drawing.save(draw("intervals", summary), tmp_path / f"{i}.png").read_bytes() for i in (1, 2))
     assert first == second
     with Image.open(io.BytesIO(first)) as picture:
         assert picture.info["dpi"][0] >= 150
@@ -92,7 +92,7 @@ def test_one_method_with_one_clip_and_an_odd_name_can_be_drawn(tmp_path):
     fabricate(tmp_path / "a", ODD, speakers=1, clips=1, change=perfect, unavailable={"lse_c_official": "no weights"})
     summary = summary_of(tmp_path)
     figure = draw("intervals", summary)
-    plots.save(figure, tmp_path / "a.png")
+    drawing.save(figure, tmp_path / "a.png")
     assert len(panels(figure)) == 4
     assert draw("differences", summary) is None
     assert draw("scatter", summary) is None
@@ -107,5 +107,5 @@ def test_one_clip_against_the_baseline_can_be_drawn(tmp_path):
     fabricate(tmp_path / "a", "still", kind="control", speakers=1, clips=1, metrics=("psnr_rgb",), change=perfect)
     fabricate(tmp_path / "b", "fctfg", speakers=1, clips=1, metrics=("psnr_rgb",))
     figure = draw("scatter", summary_of(tmp_path))
-    plots.save(figure, tmp_path / "a.png")
+    drawing.save(figure, tmp_path / "a.png")
     assert [text.get_text() for text in panels(figure)[0].texts] == ["1 infinite"]

@@ -8,13 +8,13 @@ import math
 import re
 
 import pytest
-from test_results_fabricated import fabricate
+from test_results_fabricated import METRICS, fabricate
 from test_results_runs import change_run
 
-from results import csv_files, formats, paper, rows, runs, tables
+from results import csv_files, formats, paper, published_table, rows, runs, tables
 from results.rows import ResultsError, read_run
-from results.summary import TABLE1, summarise
-from results.tables import Cell, Column, Group, Table, TableRow
+from results.summary import summarise
+from results.table import Cell, Column, Group, Table, TableRow
 
 ODD = "a_b & <c> | `x` {y} 50% $#~^\\"
 
@@ -24,8 +24,12 @@ def summary_of(path, **options):
     return summarise(loaded, mixed=mixed, draws=500, **options)
 
 
+def columns_of(summary):
+    return {block: summary.metrics_of(block) for block in summary.blocks}
+
+
 def table_of(summary):
-    return tables.means(summary, summary.metrics, "Table 1")
+    return tables.means(summary, columns_of(summary), "Table 1")
 
 
 def cell(table, method, group, column):
@@ -39,7 +43,7 @@ def test_the_columns_are_the_papers(tmp_path):
     fabricate(tmp_path / "m", block="MEAD")
     table = table_of(summary_of(tmp_path))
     assert [group.label for group in table.groups] == ["Controllable motions", "VoxCeleb2", "MEAD"]
-    printed = [c.label for c in tables.published(1).groups[1].columns]
+    printed = [c.label for c in published_table.published(1).groups[1].columns]
     assert [c.label for c in table.groups[1].columns] == ["n", *printed]
     assert [c.arrow for c in table.groups[2].columns] == ["", "↑", "↑", "↑", "↓", "↑"]
     assert [c.label for c in table.groups[0].columns] == ["lip", "pose", "eye blink", "eye gaze"]
@@ -104,7 +108,7 @@ def test_an_unavailable_column_gives_its_reason_and_no_number(tmp_path):
 
 
 def test_an_unavailable_metric_that_no_run_describes_keeps_its_column(tmp_path):
-    known = tuple(name for name, _, _ in TABLE1 if name != "lse_c_official")
+    known = tuple(name for name in METRICS if name != "lse_c_official")
     out = fabricate(tmp_path / "a", metrics=known)
     change_run(out, unavailable={"lse_c_official": "no weights", "lpips_alex": "lpips is not installed"})
     table = table_of(summary_of(tmp_path))
@@ -162,7 +166,7 @@ def test_differences_are_marked_only_when_the_interval_excludes_zero(tmp_path):
     fabricate(tmp_path / "b", "worse", gain=-1.0, seed=2)
     fabricate(tmp_path / "c", "still", kind="control", seed=3)
     fabricate(tmp_path / "d", "same", kind="control", seed=3)
-    table = tables.differences(*(lambda s: (s, s.metrics))(summary_of(tmp_path)))
+    table = tables.differences(*(lambda s: (s, columns_of(s)))(summary_of(tmp_path)))
     assert [cell(table, name, "VoxCeleb2", "Δ LMD").text for name in ("better", "worse", "same")] == ["▲", "▼", ""]
     assert cell(table, "better", "VoxCeleb2", "Δ LMD").value < 0
     assert [row.label for row in table.rows] == ["better", "worse", "same"]
@@ -171,7 +175,7 @@ def test_differences_are_marked_only_when_the_interval_excludes_zero(tmp_path):
 def test_there_are_no_differences_without_the_baseline(tmp_path):
     fabricate(tmp_path / "a")
     summary = summary_of(tmp_path)
-    assert tables.differences(summary, summary.metrics) is None
+    assert tables.differences(summary, columns_of(summary)) is None
 
 
 def test_two_variants_of_one_metric_have_two_columns(tmp_path):
@@ -220,8 +224,8 @@ def test_a_value_of_the_set_is_marked_as_one_and_has_no_difference(tmp_path):
     assert table.notes[ours.notes[0] - 1] == "240 frames. biased"
     assert any("One value of the whole set, not a mean over clips" in note for note in table.notes)
     assert cell(table, "fctfg", "VoxCeleb2", "n").text == "12/12"
-    assert "Δ FID" not in formats.to_markdown(tables.differences(summary, summary.metrics))
-    assert tables.differences(summary, [summary.metric("fid")]) is None
+    assert "Δ FID" not in formats.to_markdown(tables.differences(summary, columns_of(summary)))
+    assert tables.differences(summary, {summary.blocks[0]: [summary.metric("fid")]}) is None
     lines = {(line["method"], line["variant"]): line for line in csv.DictReader(io.StringIO(csv_files.means(summary)))}
     ours = lines["fctfg", "fid"]
     assert [ours[k] for k in ("value", "ci_lo", "ci_hi", "n", "n_failed")] == ["12.25", "10.5", "15", "12", "0"]
@@ -323,7 +327,7 @@ def test_latex_has_balanced_braces_and_even_rows(tmp_path):
     fabricate(tmp_path / "b", "still", kind="control", seed=4)
     fabricate(tmp_path / "m", "still", kind="control", block="MEAD")
     summary = summary_of(tmp_path)
-    for table in (table_of(summary), tables.differences(summary, summary.metrics), tables.published(1)):
+    for table in (table_of(summary), tables.differences(summary, columns_of(summary)), published_table.published(1)):
         text = re.sub(r"\\[{}\\&%]", lambda m: "\\\\" if m[0] == "\\\\" else "", formats.to_latex(table))
         assert text.count("{") == text.count("}")
         columns = 1 + sum(len(group.columns) for group in table.groups)
@@ -390,7 +394,7 @@ def test_published_tables_are_whole_and_end_in_the_same_row():
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_published_tables_are_marked_wherever_they_are_shown(number):
-    table = tables.published(number)
+    table = published_table.published(number)
     for text in (formats.to_markdown(table), formats.to_latex(table)):
         assert "Published: Table" in text
         assert "(published)" in text
