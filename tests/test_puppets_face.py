@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fctfg.data.puppets import splat
 from fctfg.data.puppets.face import CAMERA, MIDDLE, PIVOT, VIEW, render
 from fctfg.data.puppets.identity import FACTORS, Identity, sample_identity
 from fctfg.data.puppets.motion import MOTION, RANGES, index, neutral, rotation
@@ -208,6 +209,17 @@ def test_a_batch_equals_one_by_one():
         assert torch.equal(together.visible[i], alone.visible[0])
     chunked = render(who, motion, 64, chunk=2)
     assert (chunked.frames - together.frames).abs().mean() < 1e-4
+
+
+def test_leaving_out_what_cannot_be_seen_changes_nothing(monkeypatch):
+    """Processors skip hidden cells and work in blocks; other devices draw everything at once."""
+    who, motion = sample_identity(2, 3), moved(3, yaw=torch.tensor([-40.0, 0.0, 20.0]), tx=0.1, scale=0.15)
+    skipped = render(who, motion, SIZE)
+    monkeypatch.setattr(splat, "_SPARSE", 0.0)
+    monkeypatch.setattr(splat, "_BLOCK", 2**30)
+    complete = render(who, motion, SIZE)
+    assert torch.equal(skipped.frames, complete.frames)
+    assert torch.equal(skipped.visible, complete.visible)
 
 
 def test_two_processes_draw_the_same():

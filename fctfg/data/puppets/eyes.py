@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fctfg.data.puppets.head import smoothstep
+from fctfg.data.puppets.head import power, smoothstep
 from fctfg.data.puppets.identity import Identity
 from fctfg.data.puppets.motion import index, rotation
 
@@ -40,16 +40,15 @@ class Eyes:
     parallax: torch.Tensor
 
     def lower(self, e: torch.Tensor) -> torch.Tensor:
-        return self.y + self.tilt * e - self.below * (1 - e.abs().clamp(max=1) ** 2.2)
+        return self.y + self.tilt * e - self.below * (1 - power(e.abs().clamp_(max=1), 2.2))
 
     def upper_open(self, e: torch.Tensor) -> torch.Tensor:
         """The upper lid's edge with the eye open, looking where it looks."""
         skew = e + 0.10 * (1 - e * e).clamp(min=0)
-        return self.y + self.tilt * e + self.above * (1 - skew.abs().clamp(max=1) ** 2.4)
+        return self.y + self.tilt * e + self.above * (1 - power(skew.abs_().clamp_(max=1), 2.4))
 
     def upper(self, e: torch.Tensor, blink: torch.Tensor) -> torch.Tensor:
-        high, low = self.upper_open(e), self.lower(e)
-        return high + (low - high) * blink**0.5
+        return torch.lerp(self.upper_open(e), self.lower(e), blink**0.5)
 
     def side(self, x: torch.Tensor) -> torch.Tensor:
         """The blink that belongs to canonical x: the subject's left eye has positive x."""
@@ -85,12 +84,24 @@ def eyes(who: Identity, motion: torch.Tensor) -> Eyes:
     )
 
 
-def opening(eye: Eyes, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For skin at canonical (x, y): e, the height above the upper lid's edge, and the height below the lower's.
-    The eye is open where both heights are negative and |e| < 1.
+@dataclass(frozen=True)
+class Opening:
+    """The skin as seen from its eye, all ``(B, rows, columns)``: ``e``, the heights ``above`` the upper lid's edge and
+    ``below`` the lower's, and the height above where the upper edge is with the eye ``open``. The eye is open where
+    ``above`` and ``below`` are negative and |e| < 1.
     """
+
+    e: torch.Tensor
+    above: torch.Tensor
+    below: torch.Tensor
+    open: torch.Tensor
+
+
+def opening(eye: Eyes, x: torch.Tensor, y: torch.Tensor) -> Opening:
+    """For skin at canonical (x, y)."""
     e = (x.abs() - eye.x) / eye.half
-    return e, y - eye.upper(e, eye.side(x)), eye.lower(e) - y
+    high, low = eye.upper_open(e), eye.lower(e)
+    return Opening(e, y - torch.lerp(high, low, eye.side(x) ** 0.5), low - y, y - high)
 
 
 def gaze_direction(eye: Eyes, sign: float) -> torch.Tensor:

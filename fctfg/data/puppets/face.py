@@ -5,7 +5,9 @@
     drawn.frames        # (4, 3, 256, 256) in [0, 1]
 
 Everything is batched tensor arithmetic on one device: nothing waits for the device and nothing is random, so the same
-inputs give the same picture.
+inputs give the same picture. On a processor half of the time goes into the million points that a picture of 256 pixels
+is diced into (interpolating them, and finding the nearest in each sample), the rest into shading the vertices, which is
+bound by memory; below some 100 pixels the cost of starting small operations counts, so draw large batches.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def render(
     ``identity``: B people; ``motion``: ``(B, len(MOTION))``, clamped to its ranges; ``size``: pixels per side, at least
     16; ``detail``: 1 for everything, less for fainter texture, 0 for a plain background, smooth skin and plain hair;
     ``device``: where to draw, by default where ``motion`` lies; ``chunk``: frames drawn at once, which bounds memory
-    (some 60 MB a frame at 256).
+    (some 15 MB a frame at 256 on a processor, more elsewhere).
 
     Raises ValueError where the batch sizes or the number of motion columns do not fit.
     """
@@ -68,7 +70,7 @@ def render(
     device = torch.device(device) if device is not None else motion.device
     identity, motion = identity.to(device), clamp(motion.to(device=device, dtype=torch.float32))
     if chunk is None:
-        chunk = max(1, min(64, int(4 * (256 / size) ** 1.2))) if device.type == "cpu" else 32
+        chunk = max(1, min(128, int(6 * (256 / size) ** 2))) if device.type == "cpu" else 32
     parts = [
         _draw(identity.pick(slice(i, i + chunk)), motion[i : i + chunk], size, float(detail))
         for i in range(0, len(motion), chunk)
@@ -135,13 +137,13 @@ def _draw(who: Identity, motion: torch.Tensor, size: int, detail: float) -> Rend
     n_upper[:, :, -1] += (mean - n_upper[:, :, -1]) * beside
     n_lower[:, :, 0] += (mean - n_lower[:, :, 0]) * beside
     grows, shadow = hair.scalp(mesh, bare.height, who, detail)
-    albedo, occlusion, gloss = paint.skin(bare, who, eye, lips, face, colours, grows, detail)
+    lids = eyes.opening(eye, bare.x, bare.y)
+    albedo, occlusion, gloss = paint.skin(bare, who, eye, lids, lips, face, colours, grows, detail)
     normal = torch.cat([n_upper, n_lower], 2)
     lit = shade(albedo, normal, lamp, occlusion, shadow[:, None], gloss, bleed=1.0)
     # the skin's inner side is seen only through the open mouth, where it is dark
     lit = lit * (0.10 + 0.90 * head.smoothstep(normal[:, 2:], -0.30, -0.04))
-    e, above, below = eyes.opening(eye, bare.x, bare.y)
-    hole = torch.where((e.abs() < 1.2) & (bare.pz > 0), -torch.maximum(above, below), -1.0)
+    hole = torch.where((lids.e.abs() < 1.2) & (bare.pz > 0), -torch.maximum(lids.above, lids.below), -1.0)
     screen, shown = project(seen), develop(lit)
     s = mesh.seam
     canvas.draw(screen[:, :, :s], shown[:, :, :s], hole[:, :s], dice(3, 4))
@@ -183,7 +185,7 @@ def _draw(who: Identity, motion: torch.Tensor, size: int, detail: float) -> Rend
     tone = (0.02 + 0.16 * who["glasses_tone"].clamp(min=0))[:, None]
     for part, cut in body.glasses(eye, bare, who, depth, density):
         part = pose(part)
-        lit = shade(tone.expand(-1, 3, -1, -1), normals(part), lamp, gloss=0.35, power=20.0)
+        lit = shade(tone.expand(-1, 3, -1, -1), normals(part), lamp, gloss=0.35, shine=20.0)
         canvas.draw(project(part), develop(lit), cut, dice(2, 5))
 
     frames, nearest = canvas.picture()

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from fctfg.data.puppets.head import _RINGS, Grid, bump, ring_points, rings, smoothstep, spline
+from fctfg.data.puppets.head import _RINGS, Grid, bell, bump, power, ring_points, rings, smoothstep, spline
 from fctfg.data.puppets.identity import Identity
 from fctfg.data.puppets.light import Light, normals, shade
 from fctfg.data.puppets.paint import noise
@@ -63,8 +63,8 @@ def hairline(theta: torch.Tensor, cut: Style) -> torch.Tensor:
     front = cut.height + plain * (0.030 * smoothstep(az, 4.0, 24.0) - 0.27 * smoothstep(az, 24.0, 62.0))
     front = front - cut.fringe * (0.29 + 0.16 * cut.parting * side)
     front = front + 0.05 * cut.parting * side * plain
-    burn = 0.03 - 0.15 * bump(((az - 78.0) / 6.0) ** 2)
-    nape = burn + 0.10 * bump(((az - 97.0) / 12.0) ** 2) - 0.56 * smoothstep(az, 104.0, 130.0)
+    burn = 0.03 - 0.15 * bell(az, 78.0, 6.0)
+    nape = burn + 0.10 * bell(az, 97.0, 12.0) - 0.56 * smoothstep(az, 104.0, 130.0)
     below = nape + (-cut.length - nape) * cut.long
     return front + (below - front) * smoothstep(az, 38.0 + 14.0 * cut.fringe + 8.0 * cut.long, 77.0 + 2.0 * cut.long)
 
@@ -129,7 +129,7 @@ def hair(
     theta = angle[None, None]
     width = width.clamp(max=0.88)  # hair does not follow a wide chin
     x, z = ring_points(theta, width, front, back)
-    y = height.expand_as(x)
+    y = height
     rows, columns = x.shape[1:]
     az = torch.rad2deg(theta.abs())
 
@@ -147,21 +147,23 @@ def hair(
     thick = (
         thick
         + 0.030 * cut.fringe * bump((az / 60.0) ** 4)
-        + 0.11 * cut.quiff * bump((az / 50.0) ** 2 + ((over - 0.20) / 0.22) ** 2)
+        + 0.11 * cut.quiff * bell(az, 0.0, 50.0) * bell(over, 0.20, 0.22)
     )
-    thick = thick * (1 - 0.35 * (1 - cut.long) * bump(((az - 85.0) / 35.0) ** 4)) + 0.05 * smoothstep(y, 0.75, 1.1)
+    thick = thick * (1 - 0.35 * (1 - cut.long) * bump((((az - 85.0) / 35.0) ** 2) ** 2)) + 0.05 * smoothstep(
+        y, 0.75, 1.1
+    )
     thick = thick * (1 + 0.16 * detail * lock * smoothstep(over, 0.0, 0.2))
     curl = who["waves"].clamp(min=0) * detail
     hangs = smoothstep(-y, -0.35, 0.6)
     thick = thick + curl * (0.035 + 0.03 * hangs) * lump + 0.02 * hangs * cut.long
-    part = bump(((torch.rad2deg(theta) - 22.0 * cut.parting) / 3.2) ** 2) * smoothstep(y, 0.55, 0.85) * (az < 90)
+    part = bell(torch.rad2deg(theta), 22.0 * cut.parting, 3.2) * smoothstep(y, 0.55, 0.85) * (az < 90)
     thick = thick * (1 - 0.30 * part * (1 - cut.fringe) * smoothstep(cut.parting.abs(), 0.25, 0.5))
-    shell = torch.stack([x, y, z], 1)
+    shell = torch.stack([x, y.expand_as(x), z], 1)
     out = normals(shell)
     wave = curl * 0.05 * hangs * torch.sin(9.0 * y + 2.0 * lock)
     placed = shell + out * (thick + wave)[:, None]
     # long hair is tucked in a little below the jaw, and falls to the front of the shoulders
-    placed = torch.cat([placed[:, :2], placed[:, 2:] + 0.10 * (hangs * cut.long)[:, None]], 1)
+    placed[:, 2] += 0.10 * hangs * cut.long
 
     seen = turn @ placed.flatten(2)
     seen = seen.view_as(placed)
@@ -169,7 +171,7 @@ def hair(
     strand = torch.nn.functional.pad(seen[:, :, 1:] - seen[:, :, :-1], (0, 0, 0, 1), mode="replicate")
     strand = strand * torch.rsqrt((strand * strand).sum(1, keepdim=True).clamp(min=1e-12))
     along = (strand * lamp.half).sum(1, keepdim=True) + 0.10 * detail * (lock + 0.5 * fine)[:, None]
-    sheen = (1 - along * along).clamp(min=0)
+    sheen = (1 - along * along).clamp_(min=0.01)  # the lower end keeps the power of it a normal number
     leaning = cut.parting.abs() * (1 - cut.fringe) * (az < 80)
     tone = 1 + detail * (0.26 * (fine + (sweep - fine) * leaning) + 0.16 * lock)
     depth = 1 - (0.10 + 0.38 * cut.fringe) * (1 - smoothstep(over, -0.02, 0.16))
@@ -180,9 +182,9 @@ def hair(
         * (1 - smoothstep(inside + 0.03 * detail * comb, -0.005, 0.10 - 0.045 * cut.fringe))
         * (1 - smoothstep(az, 46.0, 60.0))
     )
-    albedo = albedo + (skin - albedo) * (0.72 * thin)[:, None]
+    albedo = torch.lerp(albedo, skin, (0.72 * thin)[:, None])
     behind = 1 - 0.55 * smoothstep(az, 85.0, 130.0) * hangs
     lit = shade(albedo, normal, lamp, occlusion=(behind * root)[:, None], shadow=behind[:, None])
     facing = (normal * lamp.key).sum(1, keepdim=True).clamp(min=0) ** 0.5
-    lit = lit + (0.25 * colour + 0.018) * 1.5 * (sheen**18) * facing * lamp.key_colour * root[:, None]
+    lit = lit + (0.25 * colour + 0.018) * 1.5 * power(sheen, 18.0) * facing * lamp.key_colour * root[:, None]
     return placed, lit, -inside

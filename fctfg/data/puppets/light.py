@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fctfg.data.puppets.head import power
 from fctfg.data.puppets.identity import Identity
 
 # linear-light colours of skin from pale to deep, and of hair from black to blond
@@ -99,30 +100,34 @@ def shade(
     occlusion: torch.Tensor | float = 1.0,
     shadow: torch.Tensor | float = 1.0,
     gloss: torch.Tensor | float = 0.0,
-    power: float = 24.0,
+    shine: float = 24.0,
     bleed: float = 0.0,
 ) -> torch.Tensor:
     """Albedo and unit normals ``(B, 3, rows, columns)`` to linear light.
 
     ``occlusion`` dims the ambient light and ``shadow`` the key light (``(B, 1, rows, columns)``); ``gloss`` is the
-    strength of the highlight; ``bleed`` lets red light creep round into the shade as it does through skin.
+    strength of the highlight and ``shine`` its exponent; ``bleed`` lets red light creep round into the shade as it does
+    through skin.
     """
-    facing = (normal * lamp.key).sum(1, keepdim=True)
+    towards = torch.cat([lamp.key, lamp.half, lamp.back], -1)[:, :, 0].transpose(1, 2)
+    facing, shiny, back = (towards @ normal.flatten(2)).view_as(normal).split(1, 1)
     reach = lamp.wrap + bleed * torch.tensor([0.30, 0.06, 0.0], device=normal.device)[None, :, None, None]
-    direct = ((facing + reach) / (1 + reach)).clamp(min=0) * shadow
-    up = normal[:, 1:2] * 0.5 + 0.5
-    ambient = (lamp.ground + (lamp.sky - lamp.ground) * up) * occlusion
-    out = albedo * (direct * lamp.key_colour + ambient)
+    share = 1 / (1 + reach)
+    direct = torch.addcmul(reach * share, facing, share).clamp_(min=0).mul_(shadow)
+    middle, swing = (lamp.sky + lamp.ground) / 2, (lamp.sky - lamp.ground) / 2
+    ambient = torch.addcmul(middle, normal[:, 1:2], swing).mul_(occlusion)
+    out = ambient.addcmul_(direct, lamp.key_colour).mul(albedo)
     if not (isinstance(gloss, float) and gloss == 0.0):
-        out = out + gloss * (normal * lamp.half).sum(1, keepdim=True).clamp(min=0) ** power * shadow * lamp.key_colour
+        # the lower end keeps the power of it a normal number
+        out.addcmul_(power(shiny.clamp(min=0.03), shine) * gloss * shadow, lamp.key_colour)
     edge = (1 - normal[:, 2:3].clamp(0, 1)) ** 3
-    back = (normal * lamp.back).sum(1, keepdim=True).clamp(min=0)
-    return out + (albedo * 0.8 + 0.05) * lamp.rim * (edge * back * occlusion)
+    rim = edge.mul_(back.clamp(min=0)).mul_(occlusion)
+    return out.addcmul_((albedo * 0.8 + 0.05) * lamp.rim, rim)
 
 
 def develop(linear: torch.Tensor) -> torch.Tensor:
     """Linear light to display values in [0, 1]: a soft shoulder and the usual gamma."""
-    return (1 - torch.exp(-1.55 * linear.clamp(min=0))).clamp_(min=1e-5).pow_(1 / 2.2)
+    return power((1 - linear.clamp(min=0).mul_(-1.55).exp_()).clamp_(min=1e-5), 1 / 2.2)
 
 
 def normals(position: torch.Tensor) -> torch.Tensor:
