@@ -101,11 +101,6 @@ def device_of(args: argparse.Namespace) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cache_of(args: argparse.Namespace) -> Path:
     """The folder of stage outputs that all runs share."""
     if args.cache:

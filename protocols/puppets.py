@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from fctfg import parallel
 from fctfg.data.clips import DataError, find_mead, find_voxceleb2
 from fctfg.data.puppets.layouts import LAYOUTS, plan
 from protocols import cli, cliplist, prepare
@@ -86,13 +87,17 @@ def data(layout: str, args: argparse.Namespace) -> tuple[Path, cliplist.ClipList
     from fctfg.media import MediaError
 
     usual = AMOUNTS[layout]
-    amount = Amount(args.identities or usual.identities, args.clips or usual.clips, usual.seconds)
-    settings = write.Settings(layout, args.seed, "test", amount.seconds, args.detail)
+    amount = Amount(
+        usual.identities if args.identities is None else args.identities,
+        usual.clips if args.clips is None else args.clips,
+        usual.seconds,
+    )
     name = f"{layout}-v{write.VERSION}-seed{args.seed}-{amount.seconds[0]:g}-{amount.seconds[1]:g}s-{args.detail:g}"
     root = (args.puppets or cli.cache_of(args).parent / "puppets") / name
     try:
+        settings = write.Settings(layout, args.seed, "test", amount.seconds, args.detail)
         jobs = plan(layout, "test", args.seed, amount.identities, amount.clips)
-        farm.write_all(jobs, root, settings, max(1, args.workers or cli.cores()))
+        farm.write_all(jobs, root, settings, max(1, args.workers or parallel.default_workers()))
     except (ValueError, MediaError) as error:
         raise DataError(str(error)) from None
     wanted = {job.id for job in jobs}

@@ -25,3 +25,20 @@ def weights_dir() -> Path:
     if not (SHARED / "weights").is_dir():
         pytest.skip(f"no test weights at {SHARED / 'weights'} (set FCTFG_TEST_DATA)")
     return SHARED / "weights"
+
+
+@pytest.fixture
+def looked_at(monkeypatch) -> list[int]:
+    """Instead of Inception: the mean of each colour. The list says how many frames were looked at, call by call."""
+    from metrics import distribution
+    from metrics.frame_values import Extractor
+
+    asked = []
+
+    def extract(frames):
+        asked.append(len(frames))
+        return frames.mean((1, 2)).astype("float32")
+
+    monkeypatch.setattr(distribution, "load", lambda device: Extractor("colours", "test", extract))
+    monkeypatch.setattr(distribution, "unavailable", lambda: None)
+    return asked

@@ -20,20 +20,6 @@ from results import rows
 
 
 @pytest.fixture
-def looked_at(monkeypatch) -> list[int]:
-    """Instead of Inception: the mean of each colour. The list says how many frames were looked at, call by call."""
-    asked = []
-
-    def extract(frames: np.ndarray) -> np.ndarray:
-        asked.append(len(frames))
-        return frames.mean((1, 2)).astype(np.float32)
-
-    monkeypatch.setattr(distribution, "load", lambda device: Extractor("colours", "test", extract))
-    monkeypatch.setattr(distribution, "unavailable", lambda: None)
-    return asked
-
-
-@pytest.fixture
 def folders(tmp_path):
     for seed, name in enumerate(("a/1", "a/2", "b/1", "c/1")):
         clip = trees.frames(31, 64, seed)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 
-import numpy as np
 import pytest
 import trees
 from test_run import options
@@ -23,23 +22,6 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FCTFG_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def looked_at(monkeypatch) -> list[int]:
-    """Instead of Inception: the mean of each colour. The list says how many frames were looked at, call by call."""
-    from metrics import distribution
-    from metrics.frame_values import Extractor
-
-    asked = []
-
-    def extract(frames: np.ndarray) -> np.ndarray:
-        asked.append(len(frames))
-        return frames.mean((1, 2)).astype(np.float32)
-
-    monkeypatch.setattr(distribution, "load", lambda device: Extractor("colours", "test", extract))
-    monkeypatch.setattr(distribution, "unavailable", lambda: None)
-    return asked
 
 
 def of_the_set(folder):

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 import time
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from fctfg.data.puppets.layouts import LAYOUTS, plan
@@ -78,12 +77,6 @@ def _write(args: argparse.Namespace, jobs: list) -> int:
         clips, frames = farm.write_all(jobs, args.out, settings, max(args.workers, 1))
     except (write.TreeError, MediaError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenExecutor:
-        print(
-            "error: a worker was killed, perhaps for memory; the same command goes on from here, with fewer --workers",
-            file=sys.stderr,
-        )
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ProcessPoolExecutor, wait
 from multiprocessing import connection
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write_all(
 
     Each clip is drawn by one thread of one process, so the number of ``workers`` changes nothing but the time it takes;
     0 works in this process. ``render`` stands in for ``face.render`` and must be importable where ``workers`` > 0.
-    Raises TreeError, MediaError, and BrokenExecutor when a worker was killed.
+    Raises MediaError, and TreeError where the tree cannot be written or a worker was killed.
     """
     from tqdm import tqdm
 
@@ -37,9 +37,17 @@ def write_all(
     frames = 0
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="puppets", unit="clip", disable=hidden) as bar:
-        for n in _results(missing, out, settings, min(workers, len(missing)), render):
-            frames += n
-            bar.update()
+        try:
+            for n in _results(missing, out, settings, min(workers, len(missing)), render):
+                frames += n
+                bar.update()
+        except BrokenExecutor:
+            raise write.TreeError(
+                "a worker was killed, perhaps for memory; the same command goes on from here, with fewer --workers"
+            ) from None
+        except OSError as error:
+            where = error.filename or out
+            raise write.TreeError(f"{where}: cannot be written ({error.strerror}); the same command goes on") from None
     return len(missing), frames
 
 

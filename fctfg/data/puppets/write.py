@@ -61,6 +61,10 @@ class Settings:
     size: int | None = None
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.detail <= 1:
+            raise ValueError(f"detail must be between 0 and 1, not {self.detail}")
+
     def record(self) -> dict:
         """What must not change within one tree, for ``puppets.json``."""
         return {
