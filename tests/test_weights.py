@@ -52,7 +52,7 @@ def test_the_catalogue_is_whole():
     assert {
         "dlib68", "fan", "s3fd", "syncnet", "yunet", "alexnet", "vgg16", "arcface_r50", "arcface_mbf", "landmarks106",
         "face_landmarker", "inception", "wav2lip", "wav2lip_gan", "lipsync_expert", "pc_avs", "audio2head",
-        "makeittalk",
+        "makeittalk", "vgg19", "ir_se50", "stylegan2", "psp", "hyperstyle",
     } == set(CATALOGUE)  # fmt: skip
     for name, entry in CATALOGUE.items():
         assert entry.name == name

@@ -3,6 +3,7 @@
     python -m fctfg.weights list
     python -m fctfg.weights fetch syncnet s3fd
     python -m fctfg.weights verify
+    python -m fctfg.weights import psp psp_vox.pt      (see ``fctfg.weights.importing``)
 
 Nothing is downloaded unless ``fetch`` is asked. A file is looked for in this order: the folders of ``FCTFG_WEIGHTS``
 (separated as in PATH), the user's cache (``~/.cache/fctfg/weights``; ``XDG_CACHE_HOME`` is respected), and the places

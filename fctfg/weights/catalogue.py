@@ -7,44 +7,8 @@ an address is one that no program can fetch (a shared drive, a form): its entry 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-class WeightsError(ValueError):
-    """One line: which file or name, what is wrong, what to do."""
-
-
-@dataclass(frozen=True)
-class File:
-    """One file.
-
-    ``name``: as it is looked for, relative to a weights folder. ``url``: official address of the file, of its .bz2, or
-    of the zip that holds it as ``member``. ``size``: bytes.
-    """
-
-    name: str
-    url: str | None = None
-    member: str | None = None
-    sha256: str | None = None
-    size: int | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is asked for by name.
-
-    ``files``: all are needed, or with ``any_of`` the first one found serves. ``needed_by``: column or method.
-    ``page``: the project. ``how``: what to do there when there is no address, or another way to get the file.
-    """
-
-    name: str
-    files: tuple[File, ...]
-    needed_by: str
-    licence: str
-    page: str
-    how: str = ""
-    any_of: bool = False
-
+from fctfg.weights.catalogue_model import MODEL
+from fctfg.weights.entries import Entry, File, WeightsError
 
 _LIPSYNC = "http://www.robots.ox.ac.uk/~vgg/software/lipsync/data/"
 _FAN = "https://www.adrianbulat.com/downloads/python-fan/"
@@ -255,19 +219,42 @@ CATALOGUE: dict[str, Entry] = {
             "Apache-2.0",
             "https://github.com/toshas/torch-fidelity",
         ),
-        Entry("wav2lip", (File("wav2lip.pth"),), "the Wav2Lip baseline, FC-TFG's audio encoder", **_WAV2LIP),
+        Entry(
+            "wav2lip",
+            (
+                File(
+                    "wav2lip.pth",
+                    sha256="b78b681b68ad9fe6c6fb1debc6ff43ad05834a8af8a62ffc4167b7b34ef63c37",
+                    size=435807851,
+                ),
+            ),
+            "the Wav2Lip baseline, FC-TFG's audio encoder (import wav2lip-audio)",
+            **_WAV2LIP,
+        ),
         Entry(
             "wav2lip_gan",
             (
                 File(
                     "wav2lip_gan.pth",
                     sha256="ca9ab7b7b812c0e80a6e70a5977c545a1e8a365a6c49d5e533023c034d7ac3d8",
+                    size=435801865,
                 ),
             ),
             "the Wav2Lip + GAN baseline",
             **_WAV2LIP,
         ),
-        Entry("lipsync_expert", (File("lipsync_expert.pth"),), "Wav2Lip's sync expert (sync loss)", **_WAV2LIP),
+        Entry(
+            "lipsync_expert",
+            (
+                File(
+                    "lipsync_expert.pth",
+                    sha256="9b9936c721696446eeed353032cab242a8cf0eed8c46cde540366f6ae5493be5",
+                    size=197357631,
+                ),
+            ),
+            "Wav2Lip's sync expert, for FC-TFG's sync loss (import sync-expert)",
+            **_WAV2LIP,
+        ),
         Entry(
             "pc_avs",
             tuple(File(f"pc_avs/latest_net_{net}.pth") for net in ("G", "V", "E", "A_sync")),
@@ -295,6 +282,7 @@ CATALOGUE: dict[str, Entry] = {
             "https://github.com/yzhou359/MakeItTalk",
             "README, 'Pre-trained Models'; put the four in a folder makeittalk",
         ),
+        *MODEL,
     )
 }
 

@@ -1,0 +1,115 @@
+"""The losses of FC-TFG (Eq. 3 to 9), of StyleGAN2 and of the sync expert: pure functions of tensors.
+
+Pictures are float in [-1, 1]. Every function returns one number, the mean over the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def orthogonality(
+    canonical: Tensor, motion: Tensor, form: str = "l_ortho", absolute: bool = True, channels: str = "mean"
+) -> Tensor:
+    """L_ortho (Eq. 3, A8) between ``canonical`` (B, layers, D) and ``motion`` (B, T, layers, D).
+
+    "l_ortho": the product, channel by channel; its absolute value (else Eq. 3 as printed, which has no lower bound);
+    mean or sum over a layer's channels; mean over layers, frames and batch. Zero where no channel carries both.
+    "cosine": the absolute cosine of the two codes, Table 4's second row. "none": zero.
+    """
+    if form == "none":
+        return canonical.new_zeros(())
+    canonical = canonical[:, None].expand_as(motion)
+    if form == "cosine":
+        return F.cosine_similarity(canonical, motion, dim=-1).abs().mean()
+    if form != "l_ortho":
+        raise ValueError(f"orthogonality is l_ortho, cosine or none, not {form!r}")
+    product = canonical * motion
+    if absolute:
+        product = product.abs()
+    per_layer = product.mean(-1) if channels == "mean" else product.sum(-1)
+    return per_layer.mean()
+
+
+def synchronisation(video: Tensor, audio: Tensor) -> Tensor:
+    """L_sync (Eq. 4): one less the cosine of the expert's two embeddings (B, D)."""
+    return 1 - F.cosine_similarity(video, audio).mean()
+
+
+def identity(generated: Tensor, driving: Tensor) -> Tensor:
+    """L_id (Eq. 5): one less the cosine of face embeddings (B, D); the driving side is no target of training."""
+    return 1 - F.cosine_similarity(generated, driving.detach()).mean()
+
+
+def reconstruction(generated: Tensor, driving: Tensor) -> Tensor:
+    """L_rec (Eq. 6): mean absolute difference."""
+    return F.l1_loss(generated, driving)
+
+
+def perceptual(generated: Sequence[Tensor], driving: Sequence[Tensor], norm: str = "rms") -> Tensor:
+    """L_LPIPS (Eq. 7, A9): mean over feature maps (B, C, H, W) of the norm of their difference.
+
+    "rms": the 2-norm over the root of the number of elements, so that large maps do not outweigh small ones;
+    "square": its square; "absolute": the mean absolute difference.
+    """
+    terms = []
+    for a, b in zip(generated, driving, strict=True):
+        difference = (a - b.detach()).flatten(1)
+        if norm == "rms":  # the small constant keeps the root's slope finite where the maps agree
+            terms.append((difference.square().mean(1) + 1e-8).sqrt().mean())
+        elif norm == "square":
+            terms.append(difference.square().mean())
+        elif norm == "absolute":
+            terms.append(difference.abs().mean())
+        else:
+            raise ValueError(f"the perceptual norm is rms, square or absolute, not {norm!r}")
+    return torch.stack(terms).mean()
+
+
+def adversarial_generator(fake: Tensor, form: str = "non-saturating") -> Tensor:
+    """L_GAN's generator side (Eq. 8, A10) from the discriminator's raw scores of generated pictures."""
+    if form == "minimax":  # Eq. 8 as printed: log(1 - D)
+        return -F.softplus(fake).mean()
+    return F.softplus(-fake).mean()
+
+
+def adversarial_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """L_GAN's discriminator side: the logistic loss of raw scores."""
+    return F.softplus(fake).mean() + F.softplus(-real).mean()
+
+
+def r1(scores: Tensor, pictures: Tensor) -> Tensor:
+    """Mean squared norm of the scores' gradient at real ``pictures``, which must require gradients (Mescheder 2018)."""
+    (gradient,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
+
+
+def path_length(pictures: Tensor, styles: Tensor, noise: Tensor, mean: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+    """StyleGAN2's path length regularisation (Karras 2020, 3.2) and the new running mean of the lengths.
+
+    ``styles`` (B, L, D) gave ``pictures`` (B, 3, S, S); ``noise``: standard normal of the pictures' shape.
+    """
+    noise = noise / math.sqrt(pictures.shape[2] * pictures.shape[3])
+    (gradient,) = torch.autograd.grad((pictures * noise).sum(), styles, create_graph=True)
+    lengths = gradient.square().sum(2).mean(1).sqrt()
+    mean = mean + decay * (lengths.detach().mean() - mean)
+    return (lengths - mean).square().mean(), mean
+
+
+def sync_expert(video: Tensor, audio: Tensor, matched: Tensor) -> Tensor:
+    """Binary cross entropy on the cosine of the expert's embeddings (Wav2Lip); ``matched`` (B,) is 1 where they belong
+    together. The embeddings are non-negative, so that the cosine lies in [0, 1].
+    """
+    # rounding can lift a cosine above 1; binary cross entropy of half-precision numbers is refused by PyTorch
+    cosine = F.cosine_similarity(video.float(), audio.float()).clamp(0, 1)
+    return F.binary_cross_entropy(cosine, matched.float())
+
+
+def total(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """L_total (Eq. 9): the weighted sum of the parts that are there. KeyError where a part has no weight."""
+    return torch.stack([weights[name] * value.float() for name, value in parts.items()]).sum()
