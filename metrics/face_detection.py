@@ -1,114 +1,20 @@
-"""Face detectors behind one small interface: frames in, boxes out.
+"""The face detectors of evaluation: those of ``fctfg.face_detection``, and S3FD by name.
 
-Used to crop full frames and to follow faces. A detector's name and version go into every list and key, because boxes,
-and so crops, differ between detectors.
+S3FD, which FOMM's preprocessing used, is never taken by "auto": were it, weights that were fetched for LSE would change
+the crops of the next list without a word.
 """
 
 from __future__ import annotations
 
-import threading
-from importlib import metadata, util
-from typing import Protocol
-
 import numpy as np
 
-from fctfg import weights
-
-#: In this order "auto" looks for one that is there. S3FD, which FOMM's preprocessing used, has to be named: were it
-#: here, weights that were fetched for LSE would change the crops of the next list without a word.
-ORDER = ("yunet", "dlib")
-
-
-class DetectorError(ValueError):
-    """A detector that cannot be had; the message is one line and says what to do."""
-
-
-class Detector(Protocol):
-    """``detector(frames)``: (t, H, W, 3) uint8 RGB in; out a list of t arrays (k, 5): left, top, right, bottom in
-    pixels and a score, best first. Safe to call from several threads.
-    """
-
-    name: str
-    version: str
-
-    def __call__(self, frames: np.ndarray) -> list[np.ndarray]: ...
+from fctfg import face_detection, weights
+from fctfg.face_detection import Detector
 
 
 def choose(name: str = "auto", device: str = "cpu") -> Detector:
-    """The named detector, or for "auto" the first of ORDER whose package and weights are there.
-
-    ``device``: where S3FD runs; the others know only the CPU. Raises DetectorError naming what is missing.
-    """
-    if name != "auto" and name not in DETECTORS:
-        raise DetectorError(f"unknown face detector '{name}'; known are auto, {', '.join(DETECTORS)}")
-    reasons = {}
-    for candidate in ORDER if name == "auto" else (name,):
-        reasons[candidate] = DETECTORS[candidate].unavailable()
-        if reasons[candidate] is None:
-            return DETECTORS[candidate](device)
-    raise DetectorError("no face detector: " + "; ".join(f"{k}: {v}" for k, v in reasons.items()))
-
-
-class YuNet:
-    """YuNet (OpenCV's FaceDetectorYN), score threshold 0.7."""
-
-    name = "yunet"
-    threshold = 0.7
-
-    def __init__(self, device: str = "cpu") -> None:
-        self.version = f"opencv {metadata.version('opencv-python')}, {weights.require('yunet').name}"
-        self._local = threading.local()
-
-    @staticmethod
-    def unavailable() -> str | None:
-        if util.find_spec("cv2") is None:
-            return "needs opencv (pip install opencv-python)"
-        return None if weights.find("yunet") else "needs its weights (python -m fctfg.weights fetch yunet)"
-
-    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
-        import cv2
-
-        height, width = frames.shape[1:3]
-        if getattr(self._local, "size", None) != (width, height):
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of its own defaults
-            path = str(weights.require("yunet"))
-            self._local.net = cv2.FaceDetectorYN.create(path, "", (width, height), self.threshold, 0.3, 5000)
-            self._local.size = (width, height)
-        found = []
-        for frame in frames:
-            _, faces = self._local.net.detect(np.ascontiguousarray(frame[..., ::-1]))
-            if faces is None:
-                found.append(np.zeros((0, 5)))
-                continue
-            boxes = np.column_stack([faces[:, :2], faces[:, :2] + faces[:, 2:4], faces[:, 14]]).astype(float)
-            found.append(boxes[np.argsort(-boxes[:, 4], kind="stable")])
-        return found
-
-
-class DlibHog:
-    """dlib's frontal HOG detector, no upsampling. Needs no weights file."""
-
-    name = "dlib"
-
-    def __init__(self, device: str = "cpu") -> None:
-        self.version = metadata.version("dlib-bin")
-        self._local = threading.local()
-
-    @staticmethod
-    def unavailable() -> str | None:
-        return None if util.find_spec("dlib") else "needs dlib (pip install dlib-bin)"
-
-    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
-        if not hasattr(self._local, "detector"):
-            import dlib
-
-            self._local.detector = dlib.get_frontal_face_detector()
-        found = []
-        for frame in frames:
-            boxes, scores, _ = self._local.detector.run(np.ascontiguousarray(frame), 0, 0.0)
-            rows = [[b.left(), b.top(), b.right() + 1, b.bottom() + 1, s] for b, s in zip(boxes, scores, strict=True)]
-            found.append(np.array(rows, float).reshape(-1, 5))
-        return found
+    """``fctfg.face_detection.choose`` among these: by name, or for "auto" YuNet, else dlib. ``device``: S3FD's."""
+    return face_detection.choose(name, device, DETECTORS)
 
 
 class WholeSizeS3FD:
@@ -133,4 +39,4 @@ class WholeSizeS3FD:
         return self._search(frames)
 
 
-DETECTORS: dict[str, type] = {"yunet": YuNet, "dlib": DlibHog, "s3fd": WholeSizeS3FD}
+DETECTORS: dict[str, type] = {**face_detection.DETECTORS, "s3fd": WholeSizeS3FD}

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from fctfg import weights
-from metrics.face_detection import YuNet
+from fctfg.face_detection import YuNet
 from metrics.landmark_rows import described, installed, row
 
 POINTS = 106

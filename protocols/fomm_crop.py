@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from fctfg.face_crop import enlarge
+from fctfg.media import Box
 
 IOU_WITH_INITIAL = 0.25
 MAX_FRAMES = 1024
-INCREASE = 0.1
 MIN_SIZE = 256
 MAX_GAP = 5
 SIMILAR, OFTEN = 0.6, 0.5  # a second face this wide, in more than this share of frames, makes the clip ambiguous
@@ -63,20 +63,6 @@ def tube(detections: list[np.ndarray], width: int, height: int, min_frames: int,
             f"the face crop {crop} leaves the {width}x{height} picture; use a clip with more room around the face"
         )
     return Tube(start, stop, crop)
-
-
-def enlarge(box: tuple[float, float, float, float], increase: float = INCREASE) -> Box:
-    """A box grown by at least ``increase`` of its side on each side, and to a square."""
-    left, top, right, bottom = box
-    width, height = right - left, bottom - top
-    grow_x = max(increase, ((1 + 2 * increase) * height - width) / (2 * width))
-    grow_y = max(increase, ((1 + 2 * increase) * width - height) / (2 * height))
-    return (
-        int(left - grow_x * width),
-        int(top - grow_y * height),
-        int(right + grow_x * width),
-        int(bottom + grow_y * height),
-    )
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """Methods: what animates a reference, and how to name one on the command line.
 
+    fctfg                    the model of the paper (fctfg.method)
     truth                    a control (see baselines.controls)
     videos:DIR               ready-made videos named by clip id; the way most results come
     command:PROGRAM ARGS     an external program in its own environment: files in, mp4 out
@@ -27,6 +28,7 @@ CONTROLS = ("truth", "reencode", "still", "shuffled-audio")
 
 #: name -> "module:Class"; nothing is imported until a method is used.
 REGISTRY: dict[str, str] = {
+    "fctfg": "fctfg.method:FCTFG",
     "truth": "baselines.controls:Truth",
     "reencode": "baselines.controls:Reencode",
     "still": "baselines.controls:Still",

@@ -65,11 +65,12 @@ def with_crops(clips: ClipList, root: Path, args: argparse.Namespace) -> ClipLis
         return clips if clips.detector else replace(clips, crop_rule=WHOLE)
     if clips.detector:  # the list brought its boxes along
         return clips
-    from metrics import face_detection
+    from fctfg.face_detection import DetectorError
+    from metrics.face_detection import choose
 
     try:
-        detector = face_detection.choose(args.detector, cli.device_of(args))
-    except face_detection.DetectorError as error:
+        detector = choose(args.detector, cli.device_of(args))
+    except DetectorError as error:
         raise cli.UsageError(str(error)) from None
     done: dict[str, Clip | str] = {}
     index, count = cli.shard_of(args)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from test_metrics_sync_faces import draw, noise
 
+from fctfg.face_detection import ORDER, DetectorError
 from metrics import face_s3fd
-from metrics.face_detection import DETECTORS, ORDER, DetectorError, choose
+from metrics.face_detection import DETECTORS, choose
 from metrics.sync import face_detector
 
 
