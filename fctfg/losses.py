@@ -89,16 +89,15 @@ def r1(scores: Tensor, pictures: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1).mean()
 
 
-def path_length(pictures: Tensor, styles: Tensor, noise: Tensor, mean: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-    """StyleGAN2's path length regularisation (Karras 2020, 3.2) and the new running mean of the lengths.
+def path_lengths(pictures: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
+    """|J^T y| of each sample, (B,): how far a picture moves with its styles (path length, Karras 2020, 3.2).
 
-    ``styles`` (B, L, D) gave ``pictures`` (B, 3, S, S); ``noise``: standard normal of the pictures' shape.
+    ``styles`` (B, L, D) gave ``pictures`` (B, 3, S, S); ``noise``: y, standard normal of the pictures' shape. Over the
+    rows of W+ the squares are averaged.
     """
     noise = noise / math.sqrt(pictures.shape[2] * pictures.shape[3])
     (gradient,) = torch.autograd.grad((pictures * noise).sum(), styles, create_graph=True)
-    lengths = gradient.square().sum(2).mean(1).sqrt()
-    mean = mean + decay * (lengths.detach().mean() - mean)
-    return (lengths - mean).square().mean(), mean
+    return gradient.square().sum(2).mean(1).sqrt()
 
 
 def sync_expert(video: Tensor, audio: Tensor, matched: Tensor) -> Tensor:

@@ -247,8 +247,8 @@ def paper256() -> Recipe:
 def demo() -> Recipe:
     """The same topology and layer numbers at 128 x 128 with few channels, on drawn puppets; the bundled checkpoint's.
 
-    Where the losses' networks would be downloads, what is at hand stands in: the discriminator's features for VGG-19's,
-    and no identity network.
+    Where networks would be downloads, what is at hand stands in: the discriminator's features for VGG-19's, no identity
+    network, and the audio encoder of its own sync expert for Wav2Lip's.
     """
     return Recipe(
         name="demo",
@@ -256,7 +256,7 @@ def demo() -> Recipe:
         generator=Generator(size=128, style_dim=192, mapping_layers=4, channel_multiplier=0.25, channel_max=192),
         encoder=Encoder(units=(2, 2, 3, 2), widths=(32, 64, 96, 96), stem=32, feature_width=96),
         latent=Latent(hidden=192),
-        audio=Audio(width=0.5),
+        audio=Audio(encoder="expert", width=0.5),
         losses=Losses(
             perceptual_network="discriminator", identity_network="none", r1=1.0, sync_box=(0.22, 0.10, 0.78, 0.92)
         ),

@@ -1,0 +1,1 @@
+"""Training: what the stages read, and the stages."""

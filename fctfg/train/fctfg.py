@@ -1,0 +1,218 @@
+"""The last stage: the whole model, end to end, by Eq. 9 (paper, 3.3 and 4.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fctfg import losses, model
+from fctfg.nets.discriminator import GROUP, Discriminator
+from fctfg.nets.sync_expert import FRAMES, SyncExpert, lower_half
+from fctfg.recipes import Recipe
+from fctfg.train import loss_networks
+from fctfg.train.checkpoint import CheckpointError
+from fctfg.train.context import Context, follow
+from fctfg.train.start_audio import start_audio_encoder
+
+SECTIONS = ("generator", "encoder", "latent", "audio", "losses", "fctfg")
+#: the parts that are new, and those that earlier stages trained (A21)
+NEW, TRAINED = ("canonical", "motion", "fusion"), ("encoder", "audio_encoder", "generator", "hypernetwork")
+
+
+class FCTFGStage:
+    """Batches: ``source`` (b, 3, S, S), ``driving`` (b, T, 3, S, S), in [-1, 1]; ``mels`` (b, T, 1, 80, 16), a window
+    of sound for every frame; ``mel_window`` (b, 1, 80, 16), that of the first five frames.
+
+    ``find(stage, sections)`` gives an earlier stage's networks; ``audio_encoder``: a file to start that part from.
+    """
+
+    def __init__(self, recipe: Recipe, context: Context, find: Callable, audio_encoder: Path | None = None) -> None:
+        self.recipe, self.settings, self.context = recipe, recipe.fctfg, context
+        self.frames = recipe.fctfg.batch * recipe.latent.window
+        self.strengths = {
+            "ortho": recipe.losses.ortho,
+            "sync": recipe.losses.sync,
+            "identity": recipe.losses.identity,
+            "reconstruction": recipe.losses.reconstruction,
+            "perceptual": recipe.losses.perceptual,
+            "gan": recipe.losses.gan,
+        }
+        stage_one, stage_two = find("stylegan2", ("generator",)), find("inversion", ("generator", "encoder"))
+        self.expert = self.features = self.identity = None
+        if self.strengths["sync"]:
+            self.expert = self._expert(find)
+        if self.strengths["perceptual"]:
+            self.features = loss_networks.perceptual(recipe, context, lambda: stage_one)
+        if self.strengths["identity"]:
+            self.identity = loss_networks.identity(recipe, context)
+
+        net = model.build(recipe)
+        stage_one.into(net.generator, "generator")
+        stage_two.into(net.encoder, "encoder")
+        net.start_at(stage_one.average(net.generator))
+        if net.hypernetwork is not None:
+            stage_two.into(net.hypernetwork, "hypernetwork")
+        self.start = start_audio_encoder(net.audio_encoder, recipe, audio_encoder, find)
+        self.model = context.place(net)
+        self._choose_what_is_trained()
+        self.run = context.faster(net)
+        self.average_model = context.average_of(net)
+        self.nets, self.ema = {"model": net}, {"model": self.average_model}
+        s = self.settings
+        self.optimizers = {"model": context.adam((p for p in net.parameters() if p.requires_grad), s.rate, s.betas)}
+        self.discriminator = None
+        if self.strengths["gan"]:
+            self.discriminator = context.place(self._discriminator(stage_one))
+            self.judge = context.faster(self.discriminator)
+            self.nets["discriminator"] = self.discriminator
+            lazy = recipe.losses.r1_every if recipe.losses.r1 else 0
+            self.optimizers["discriminator"] = context.adam(self.discriminator.parameters(), s.rate, s.betas, lazy)
+
+    def step(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        context, driving = self.context, batch["driving"]
+        adversarial = self.discriminator is not None and step >= self.settings.gan_from
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(False)
+        with context.autocast():
+            generated, codes = self.run(batch["source"], driving, batch["mels"], noise="fixed")
+            parts = self.parts(generated, codes, batch)
+            if adversarial:
+                scores = self.judge(self.to_judge(generated, step))
+                parts["gan"] = losses.adversarial_generator(scores.float(), self.recipe.losses.gan_form)
+        loss = losses.total(parts, self.strengths)
+        context.descend("model", loss, self.optimizers["model"])
+        report = {name: value.detach() for name, value in parts.items()} | {"total": loss.detach()}
+        if adversarial:
+            report |= self.discriminator_step(driving, generated.detach(), step)
+        follow(self.average_model, self.model, self.settings.ema, step)
+        return report
+
+    def parts(self, generated: Tensor, codes: model.Codes, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Eq. 3 to 7, those that have a weight; ``step`` adds the adversarial term."""
+        c, w, driving = self.recipe.losses, self.strengths, batch["driving"]
+        x_g, x_d = generated.flatten(0, 1), driving.flatten(0, 1)
+        parts = {}
+        if w["ortho"]:
+            canonical = codes.canonical
+            if canonical.shape[1] != codes.motion.shape[2]:  # untouched="canonical": it has all layers
+                canonical = canonical[:, list(self.model.layers)]
+            with torch.autocast(x_g.device.type, enabled=False):
+                parts["ortho"] = losses.orthogonality(
+                    canonical.float(), codes.motion.float(), c.ortho_form, c.ortho_absolute, c.ortho_channels
+                )
+        if w["sync"]:
+            faces = lower_half(generated[:, :FRAMES].float(), c.sync_box)
+            video, audio = self.expert(faces, batch["mel_window"])
+            parts["sync"] = losses.synchronisation(video.float(), audio.float())
+        if w["identity"] and self.identity is not None:
+            with torch.no_grad():
+                target = self.identity(x_d)
+            parts["identity"] = losses.identity(self.identity(x_g).float(), target.float())
+        if w["reconstruction"]:
+            parts["reconstruction"] = losses.reconstruction(x_g.float(), x_d.float())
+        if w["perceptual"]:
+            with torch.no_grad():
+                target = self.features(x_d)
+            maps = ([f.float() for f in m] for m in (self.features(x_g), target))
+            parts["perceptual"] = losses.perceptual(*maps, c.perceptual_norm)
+        return parts
+
+    def discriminator_step(self, driving: Tensor, generated: Tensor, step: int) -> dict[str, Tensor]:
+        """Eq. 8's other side: the logistic loss, and R1 every so often, in float32."""
+        c, context = self.recipe.losses, self.context
+        self.discriminator.requires_grad_(True)
+        real, fake = self.to_judge(driving, step), self.to_judge(generated, step)
+        with context.autocast():
+            scores_real, scores_fake = self.judge(real), self.judge(fake)
+        loss = losses.adversarial_discriminator(scores_real.float(), scores_fake.float())
+        context.descend("discriminator", loss, self.optimizers["discriminator"])
+        report = {"discriminator": loss.detach()}
+        if c.r1 and step % c.r1_every == 0:
+            pictures = real.detach().float().requires_grad_(True)
+            penalty = losses.r1(self.discriminator(pictures), pictures)
+            context.descend("r1", c.r1 / 2 * c.r1_every * penalty, self.optimizers["discriminator"])
+            report["r1"] = penalty.detach()
+        return report
+
+    def to_judge(self, frames: Tensor, step: int) -> Tensor:
+        """What the discriminator sees of windows (b, T, 3, S, S): the frames one by one, or each window as one (T3).
+
+        The minibatch deviation takes multiples of four: where the number is none, one to three are left out, other
+        ones in every step.
+        """
+        if self.recipe.losses.discriminator == "video":
+            pictures = frames.flatten(1, 2)
+        else:
+            pictures = frames.flatten(0, 1)
+        n = len(pictures)
+        if n <= GROUP or n % GROUP == 0:
+            return pictures
+        return pictures.roll(step, 0)[: n - n % GROUP]
+
+    @torch.no_grad()
+    def sample(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """For each of four windows: the source, the first driving frame, and what was made of them."""
+        n = min(4, len(batch["source"]))
+        source, driving, mels = (batch[name][:n] for name in ("source", "driving", "mels"))
+        generated, _ = self.average_model(source, driving, mels)
+        canonical = self.average_model.canonical_face(source)
+        rows = torch.stack([source, canonical, driving[:, 0], generated[:, 0]], 1)
+        return rows.flatten(0, 1)
+
+    @torch.no_grad()
+    def evaluate(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """PSNR (dB) and L1 of the moving average's frames against the driving ones."""
+        generated, _ = self.average_model(batch["source"], batch["driving"], batch["mels"])
+        x_g, x_d = generated.flatten(0, 1).float(), batch["driving"].flatten(0, 1).float()
+        return {"psnr": loss_networks.psnr(x_g, x_d), "l1": losses.reconstruction(x_g, x_d)}
+
+    def extra(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_extra(self, tensors: Mapping[str, Tensor]) -> None:
+        """Nothing but networks and optimizers goes on from step to step."""
+
+    def _choose_what_is_trained(self) -> None:
+        """A21: the new parts, and those of ``fine_tuned``; batch normalisation's statistics stay where it says so."""
+        unknown = set(self.settings.fine_tuned) - set(TRAINED)
+        if unknown:
+            raise ValueError(f"fctfg.fine_tuned: no part {', '.join(sorted(unknown))}; there are {', '.join(TRAINED)}")
+        for name in TRAINED:
+            part = getattr(self.model, name)
+            if part is not None and name not in self.settings.fine_tuned:
+                part.requires_grad_(False).eval()
+        self.model.generator.style.requires_grad_(False)  # the mapping network has no part in Fig. 3
+        if self.settings.freeze_batchnorm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def _expert(self, find: Callable) -> nn.Module:
+        if self.recipe.latent.window < FRAMES:
+            raise ValueError(
+                f"latent.window is {self.recipe.latent.window}: the sync expert sees {FRAMES} frames; use --set "
+                f"latent.window={FRAMES} (or more), or --set losses.sync=0"
+            )
+        expert = SyncExpert(self.recipe.sync_expert.width)
+        find("sync-expert", ()).into(expert, "expert")
+        return self.context.place(expert, train=False)
+
+    def _discriminator(self, stage_one) -> Discriminator:
+        """A10: stage one's, or a fresh one. A video discriminator starts as the image one of the frames' mean layer
+        from RGB: its weights for every frame, over the root of their number (equalised learning rate does the rest).
+        """
+        g, frames = self.recipe.generator, 1
+        if self.recipe.losses.discriminator == "video":
+            frames = self.recipe.latent.window
+        net = Discriminator(g.size, g.channel_multiplier, g.channel_max, in_frames=frames)
+        if self.recipe.losses.discriminator_start == "stylegan2":
+            state = stage_one.state("discriminator")
+            first = "convs.0.0.weight"
+            if first not in state:
+                raise CheckpointError(f"{stage_one.place}: its discriminator has no {first}; is it StyleGAN2's?")
+            tiled = state[first].repeat(1, frames, 1, 1) / frames**0.5
+            net.load_state_dict({**state, first: tiled})
+        return net

@@ -1,0 +1,88 @@
+"""What earlier stages made: from the newest checkpoint of the same run, or from a file that was named.
+
+A named place is a checkpoint's folder, a stage's folder, a run's folder, or a file of public weights that
+``python -m fctfg.weights import`` made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fctfg.nets.generator import Generator
+from fctfg.recipes import Recipe
+from fctfg.train import checkpoint
+from fctfg.train.checkpoint import CheckpointError, State
+
+#: the parts of imported files by the names of our networks
+OURS = {
+    "g_ema": "generator",
+    "decoder": "generator",
+    "d": "discriminator",
+    "hypernet": "hypernetwork",
+    "sync_expert": "expert",
+}
+#: samples of the mapping network that the average latent is the mean of
+AVERAGED = 65536
+
+
+class Predecessor:
+    """The networks of a trained stage: moving averages where there are some. ``place`` is for messages."""
+
+    def __init__(self, place: Path, networks: dict[str, dict[str, Tensor]], recipe: Recipe | None, step: int) -> None:
+        self.place, self.networks, self.recipe, self.step = place, networks, recipe, step
+
+    def into(self, net: nn.Module, name: str) -> None:
+        """Load the network called ``name``. CheckpointError where it is absent or of another shape."""
+        checkpoint.put(net, self.state(name), f"{self.place} ({name})")
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The state dict of the network called ``name``."""
+        if name not in self.networks:
+            raise CheckpointError(f"{self.place}: holds no {name}, only {', '.join(sorted(self.networks))}")
+        return self.networks[name]
+
+    def average(self, generator: Generator) -> Tensor:
+        """The average latent (D,) or (L, D) that was kept with ``generator``; measured where it was not."""
+        if "average" in self.networks.get("extra", {}):
+            return self.networks["extra"]["average"]
+        return generator.mean_latent(AVERAGED, torch.Generator().manual_seed(0))
+
+
+def find(out: Path, stage: str, given: Path | None, recipe: Recipe | None, sections: tuple[str, ...]) -> Predecessor:
+    """The trained ``stage`` of the run ``out``, or ``given``.
+
+    CheckpointError: there is none (the line says how to make it), or it was trained with another recipe in one of
+    ``sections`` (only what shapes networks need be named; None: whatever recipe it is).
+    """
+    if given is not None and Path(given).is_file():
+        return _from_file(Path(given))
+    folder = Path(given) if given is not None else out
+    places = [folder] if (folder / "state.json").is_file() else []
+    places += filter(None, (checkpoint.newest(f) for f in (folder / stage, folder)))
+    if not places:
+        raise CheckpointError(
+            f"{folder}: no checkpoint of {stage}; run python -m fctfg.train {stage} --out {out}, or name a trained one "
+            f"with --{stage} (a run's folder or a file)"
+        )
+    found = State.read(places[0])
+    if found.stage != stage:
+        raise CheckpointError(f"{places[0]}: a checkpoint of {found.stage}, not of {stage}; name another")
+    if recipe is not None and (wrong := checkpoint.differing(found.recipe, recipe, sections)):
+        raise CheckpointError(f"{places[0]}: of another recipe ({'; '.join(wrong)}); train {stage} with this one")
+    networks = {}
+    for file in sorted(places[0].glob("*.safetensors")):  # x.ema.safetensors comes before x.safetensors
+        networks.setdefault(file.name.split(".")[0], checkpoint.tensors(file))
+    return Predecessor(places[0], networks, found.recipe, found.step)
+
+
+def _from_file(file: Path) -> Predecessor:
+    networks: dict[str, dict[str, Tensor]] = {}
+    for name, value in checkpoint.tensors(file).items():
+        network, _, rest = name.partition(".")
+        networks.setdefault(OURS.get(network, network), {})[rest] = value
+    if "latent_avg" in networks:
+        networks["extra"] = {"average": networks.pop("latent_avg")[""]}
+    return Predecessor(file, networks, None, 0)

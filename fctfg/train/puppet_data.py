@@ -1,0 +1,152 @@
+"""Puppets drawn as training asks for them, on the device that trains: nobody is ever seen twice.
+
+Each sample is a person drawn for it alone, moving and heard as one of a pool of clips (``fctfg.train.puppet_pool``) at
+a random time. So voice and look are drawn apart: a bearded man may speak with a child's voice, unlike in the puppets
+that are written as files. Needs torch, numpy and safetensors alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fctfg.data.clips import FPS
+from fctfg.data.puppets.face import render
+from fctfg.data.puppets.identity import Identity, sample_identity
+from fctfg.nets.mel import windows_at
+from fctfg.nets.sync_expert import FRAMES
+from fctfg.train.data import SPLITS, Places, SyncWindows, Windows, least_frames, places, settled, uniform
+from fctfg.train.puppet_pool import SECONDS, pool, stream
+
+_BLOCK = 4096  # people are drawn in blocks of so many sample numbers
+
+
+class PuppetData:
+    """A ``fctfg.train.data.Source`` of puppets.
+
+    ``size``: pixels per side, at least 16; ``detail``: as in ``face.render``; ``split``: "train" or "held-out", which
+    share no person and no clip (nor does either with the puppets written for tests); ``clips``: how many the pool
+    holds; ``window``: driving frames per sample; ``source``: "random" or "first" frame of the clip; ``oversample``:
+    draw so many times larger and average, nearer to pictures that went through a larger video, at that factor's square
+    in time; ``cast``: each clip has one person, always the same, so that N clips show N people; ``cache``: folder for
+    the pool; ``workers``: processes that draw it (0: one per core).
+
+    Raises ValueError for an unknown split and a window that the pool's clips are too short for.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        split: str = "train",
+        detail: float = 1.0,
+        clips: int = 200,
+        window: int = FRAMES,
+        source: str = "random",
+        oversample: int = 1,
+        cast: bool = False,
+        cache: str | os.PathLike | None = None,
+        workers: int = 0,
+    ):
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; use {' or '.join(SPLITS)}")
+        if window < 1 or least_frames(window) > SECONDS * FPS:
+            raise ValueError(f"a window of {window} frames does not fit the pool's clips of {SECONDS * FPS:.0f}")
+        self.size, self.device, self.seed, self.split = size, settled(device), seed, split
+        self.detail, self.window, self.source, self.oversample = detail, window, source, oversample
+        self.cast = cast
+        self.pool = pool(seed, split, clips, cache, workers).to(self.device)
+
+    def at(self, size: int) -> PuppetData:
+        """The same samples at another size, sharing the pool."""
+        other = copy.copy(self)
+        other.size = size
+        return other
+
+    def describe(self) -> dict[str, object]:
+        names = ("seed", "split", "size", "detail", "window", "source", "oversample", "cast")
+        return {"data": "puppets", "clips": len(self.pool.motion)} | {name: getattr(self, name) for name in names}
+
+    @torch.no_grad()
+    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+        """(n, 3, S, S) in [-1, 1]: random moments of random clips."""
+        draws = uniform(stream(self.seed, self.split, "frames"), indices, 2)
+        clip, frame = (np.floor(draws * self.pool.motion.shape[:2]).astype(np.int64)).T
+        who = self.people("frames", indices, clip)
+        return self._drawn(who, self.pool.motion[self._there(clip), self._there(frame)])
+
+    def places(self, indices: Sequence[int], window: int | None = None) -> Places:
+        """Which clip and which of its frames ``windows`` (or, with a window of five, ``sync``) shows."""
+        draws = uniform(stream(self.seed, self.split, "windows"), indices, 4)
+        clips, frames = self.pool.motion.shape[:2]
+        clip = np.floor(draws[:, 3] * clips).astype(np.int64)
+        return places(draws[:, :3], clip, np.full(len(clip), frames), window or self.window, self.source)
+
+    @torch.no_grad()
+    def windows(self, indices: Sequence[int]) -> Windows:
+        at = self.places(indices)
+        clip, source, start = self._there(at.clip), self._there(at.source), self._there(at.start)
+        shown = start[:, None] + torch.arange(self.window, device=self.device)
+        moving = self.pool.motion[clip[:, None], torch.cat([source[:, None], shown], 1)]
+        pictures = self._drawn(self.people("windows", indices, at.clip), moving)
+        heard = self.pool.mels[clip]
+        return Windows(
+            source=pictures[:, 0],
+            driving=pictures[:, 1:],
+            mels=windows_at(heard, shown),
+            mel_window=windows_at(heard, start, rule="sync"),
+            wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),
+        )
+
+    @torch.no_grad()
+    def sync(self, indices: Sequence[int]) -> SyncWindows:
+        at = self.places(indices, FRAMES)
+        clip, start = self._there(at.clip), self._there(at.start)
+        moving = self.pool.motion[clip[:, None], start[:, None] + torch.arange(FRAMES, device=self.device)]
+        heard = self.pool.mels[clip]
+        return SyncWindows(
+            driving=self._drawn(self.people("windows", indices, at.clip), moving),
+            mel_window=windows_at(heard, start, rule="sync"),
+            wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),
+        )
+
+    def people(self, purpose: str, indices: Sequence[int], clip: np.ndarray) -> Identity:
+        """The person of each sample (on the CPU): light, background and dress are part of it. ``purpose``: "frames" or
+        "windows", whose samples of one number show different people; ``clip`` (n,): the clips' numbers.
+        """
+        if self.cast:
+            purpose, indices = "cast", clip
+        block, row = np.divmod(np.asarray(indices, np.int64), _BLOCK)
+        values = torch.empty(len(block), _block(self.seed, self.split, purpose, 0).shape[1])
+        for b in np.unique(block):
+            chosen = torch.from_numpy(np.flatnonzero(block == b))
+            values[chosen] = _block(self.seed, self.split, purpose, int(b))[torch.from_numpy(row)[chosen]]
+        return Identity(values)
+
+    def _there(self, numbers: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(self.device)
+
+    def _drawn(self, who: Identity, motion: torch.Tensor) -> torch.Tensor:
+        """Pictures (n, ..., 3, S, S) of n people, ``motion`` (n, ..., M)."""
+        each = motion[..., 0].numel() // len(motion)
+        people = Identity(who.values.to(self.device).repeat_interleave(each, 0))
+        size = self.size * self.oversample
+        # On a GPU small pictures are drawn more at once, in the memory of 32 at 256: starting operations is what costs.
+        chunk = None if self.device.type == "cpu" else max(32, min(512, int(32 * (256 / size) ** 2)))
+        drawn = render(people, motion.flatten(0, -2), size, self.detail, chunk=chunk).frames
+        if self.oversample > 1:
+            drawn = F.avg_pool2d(drawn, self.oversample)
+        return (drawn.clamp(0, 1) * 2 - 1).view(*motion.shape[:-1], 3, self.size, self.size)
+
+
+@lru_cache(maxsize=8)
+def _block(seed: int, split: str, purpose: str, number: int) -> torch.Tensor:
+    """(4096, factors): one block's people. The seed is halved as ``script.identity_seed`` does."""
+    return sample_identity(stream(seed, split, "people", purpose, number) >> 1, _BLOCK).values
