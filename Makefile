@@ -3,7 +3,8 @@
 #   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead [METHODS="still videos:/my/results"]
 #   make test          the tests (under ten minutes on two cores)
 #   make test-all      with the slow ones, as CI runs them
-#   make bench         timings, side by side with the reference implementations; writes metrics/SPEED.md
+#   make bench         timings: metrics beside the reference implementations (metrics/SPEED.md), and FC-TFG itself
+#                      (results/benchmarks)
 #   make regression    every metric on drawn clips against results/regression (ARGS=--update records anew)
 #   make precision     write metrics/PRECISION.md
 #   make lint          ruff
@@ -22,7 +23,7 @@ JOBS ?= 2
 .PHONY: help install table1 test test-all bench regression precision lint format clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
 
 install: $(READY)
 
@@ -48,6 +49,8 @@ test-all: $(READY)
 bench: $(READY)
 	$(PY) -m pytest tests/bench_*.py -o addopts= --benchmark-only --benchmark-columns=median,min,max,rounds -s
 	$(PY) tests/speed.py --write
+	$(PY) -m fctfg.bench --recipe demo --write
+	$(PY) -m fctfg.bench --recipe paper256 --batch 1 --write
 
 # Every metric on drawn clips against the numbers in results/regression; red when one moves.
 regression: $(READY)

@@ -215,6 +215,7 @@ class Recipe:
     name: str = "paper256"
     data: Literal["clips", "puppets"] = "clips"
     detail: float = 1.0  # of drawn puppets
+    pool: int = 2000  # clips of four seconds whose motion and sound drawn puppets take; the people are always new
     generator: Generator = field(default_factory=Generator)
     encoder: Encoder = field(default_factory=Encoder)
     latent: Latent = field(default_factory=Latent)

@@ -112,7 +112,7 @@ def test_places_lie_inside_the_clip_and_the_wrong_sound_lies_elsewhere(window):
     assert (at.source < n).all()
     assert at.source[8000:].max() > 240
     first = places(uniform(1, range(9), 3), np.arange(9), n[:9], window, "first")
-    assert not first.source.any()
+    assert not first.source.any()  # A22
 
 
 # --- puppets ---
@@ -126,6 +126,15 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def puppets(folder) -> PuppetData:
     return PuppetData(24, seed=3, clips=10, cache=folder)
+
+
+def test_the_sound_s_windows_follow_the_recipe_s_rule(puppets, folder):  # A23
+    one = puppets.windows([0, 1])
+    late = PuppetData(24, seed=3, clips=10, cache=folder, rule="inference").windows([0, 1])
+    assert torch.equal(one.driving, late.driving)
+    # a window of inference begins a frame later: the next frame's of training, but for the last
+    assert torch.equal(one.mels[:, 1:], late.mels[:, :-1])
+    assert not torch.equal(one.mels, late.mels)
 
 
 def test_puppets_are_the_same_again_and_for_two_ranks(puppets, folder):

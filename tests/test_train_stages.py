@@ -185,6 +185,31 @@ def test_the_discriminator_joins_when_it_should(earlier):
     assert not torch.equal(built.discriminator.final_linear[1].weight, before)
 
 
+@pytest.mark.parametrize(
+    ("assignment", "part"),
+    [
+        ("losses.ortho_form=cosine", "ortho"),  # A8
+        ("losses.ortho_absolute=false", "ortho"),  # A8
+        ("losses.ortho_channels=sum", "ortho"),  # A8
+        ("losses.perceptual_norm=square", "perceptual"),  # A9
+        ("losses.gan_form=minimax", "gan"),  # A10
+        ("losses.sync_box=0.1,0.3,0.7,0.9", "sync"),  # A11
+    ],
+)
+def test_a_choice_of_the_losses_changes_its_term_alone(assignment, part, earlier):
+    plain, other = (stage(earlier, *choice).step(batch(), 2) for choice in ((), (assignment,)))
+    terms = ("ortho", "sync", "reconstruction", "perceptual", "gan")
+    changed = [name for name in terms if not torch.allclose(plain[name], other[name], rtol=1e-5)]
+    assert changed == [part]
+
+
+def test_rate_betas_and_batch_are_the_recipe_s(earlier):  # A6
+    built = stage(earlier, "fctfg.rate=3e-4", "fctfg.betas=0.5,0.9")
+    group = built.optimizers["model"].param_groups[0]
+    assert (group["lr"], group["betas"]) == (3e-4, (0.5, 0.9))
+    assert tiny.recipe("fctfg.batch=6").fctfg.batch == 6
+
+
 def test_what_is_fine_tuned_moves_and_the_rest_stays(earlier):  # A21
     for parts in (("encoder",), ("audio_encoder", "generator")):
         built = stage(earlier, f"fctfg.fine_tuned={','.join(parts)}")

@@ -28,8 +28,8 @@ class ClipData:
     the last used ones, up to ``memory`` bytes.
 
     ``split``: "held-out" is a fiftieth of the people, at least one, chosen by their names; "train" the others; None
-    all. ``clips``: only the first so many. ``source``: "random" or "first" frame of the clip. ``cache``: folder for the
-    index.
+    all. ``clips``: only the first so many. ``source``: "random" or "first" frame of the clip. ``rule``: where a frame's
+    window of sound begins (``fctfg.nets.mel.first_column``, A23). ``cache``: folder for the index.
 
     A clip that cannot be read is reported in one line and counted, and the sample comes from the next clip instead:
     which one depends on the files alone, so a run that is resumed reads the same. Once more than ``tolerated`` of the
@@ -47,6 +47,7 @@ class ClipData:
         window: int = FRAMES,
         source: str = "random",
         clips: int | None = None,
+        rule: str = "training",
         cache: str | os.PathLike | None = None,
         workers: int = 0,
         memory: int = 256 << 20,
@@ -57,7 +58,7 @@ class ClipData:
             raise ValueError(f"unknown split {split!r}; use {' or '.join(SPLITS)}")
         self.size, self.device, self.seed, self.split = size, settled(device), seed, split
         self.window, self.source, self.workers = window, source, workers
-        self.tolerated, self.report = tolerated, report
+        self.tolerated, self.report, self.rule = tolerated, report, rule
         found = index(root, layout, least_frames(window), cache, workers, report)
         self.broken = {line.partition(":")[0]: line for line in found.broken}
         self._all = len(found.clips) + len(found.broken)
@@ -72,7 +73,7 @@ class ClipData:
         """``clips``: ids and lengths, as one hash."""
         listed = "\n".join(f"{c.id} {n}" for c, n in zip(self.index.clips, self.index.n_frames, strict=True))
         digest = sha256(listed.encode()).hexdigest()
-        names = ("seed", "split", "size", "window", "source")
+        names = ("seed", "split", "size", "window", "source", "rule")
         return {"data": str(self.index.root), "n_clips": len(self.index.clips), "clips": digest} | {
             name: getattr(self, name) for name in names
         }
@@ -111,7 +112,7 @@ class ClipData:
             }
             if with_source:
                 sample["source"] = self._read(clip, source, source + 1)[0]
-                sample["mels"] = windows_at(heard, one[:, None] + torch.arange(window))[0].numpy()
+                sample["mels"] = windows_at(heard, one[:, None] + torch.arange(window), rule=self.rule)[0].numpy()
             return sample
 
         return self._samples(draws[:, 3], read)

@@ -50,7 +50,7 @@ class SyncWindows:
 @dataclass(frozen=True)
 class Windows(SyncWindows):
     """What FC-TFG learns from: also ``source`` (n, 3, S, S), a frame of the same clip, and ``mels`` (n, T, 1, 80, 16),
-    the sound of each driving frame by Wav2Lip's training rule.
+    the sound of each driving frame (A23: by Wav2Lip's training rule unless the source was told otherwise).
     """
 
     source: torch.Tensor

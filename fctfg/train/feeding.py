@@ -60,13 +60,19 @@ def open_data(
     folder is not as it should be.
     """
     size, batch = recipe.generator.size, getattr(recipe, stage.replace("-", "_")).batch
-    common = {"seed": seed, "window": recipe.latent.window, "source": recipe.fctfg.source, "workers": workers}
+    common = {
+        "seed": seed,
+        "window": recipe.latent.window,
+        "source": recipe.fctfg.source,
+        "rule": recipe.audio.window_rule,
+        "workers": workers,
+    }
     if data == "puppets":
         common["detail"] = recipe.detail
         if clips:
             source = held = PuppetData(size, world.device, clips=clips, cast=True, **common)
         else:
-            source = PuppetData(size, world.device, **common)
+            source = PuppetData(size, world.device, clips=recipe.pool, **common)
             held = PuppetData(size, world.device, split="held-out", clips=HELD_OUT_CLIPS, **common)
     else:
         from fctfg.train.clip_data import ClipData

@@ -34,8 +34,9 @@ class PuppetData:
     share no person and no clip (nor does either with the puppets written for tests); ``clips``: how many the pool
     holds; ``window``: driving frames per sample; ``source``: "random" or "first" frame of the clip; ``oversample``:
     draw so many times larger and average, nearer to pictures that went through a larger video, at that factor's square
-    in time; ``cast``: each clip has one person, always the same, so that N clips show N people; ``cache``: folder for
-    the pool; ``workers``: processes that draw it (0: one per core).
+    in time; ``cast``: each clip has one person, always the same, so that N clips show N people; ``rule``: where a
+    frame's window of sound begins (``fctfg.nets.mel.first_column``, A23); ``cache``: folder for the pool; ``workers``:
+    processes that draw it (0: one per core).
 
     Raises ValueError for an unknown split and a window that the pool's clips are too short for.
     """
@@ -52,6 +53,7 @@ class PuppetData:
         source: str = "random",
         oversample: int = 1,
         cast: bool = False,
+        rule: str = "training",
         cache: str | os.PathLike | None = None,
         workers: int = 0,
     ):
@@ -61,7 +63,7 @@ class PuppetData:
             raise ValueError(f"a window of {window} frames does not fit the pool's clips of {SECONDS * FPS:.0f}")
         self.size, self.device, self.seed, self.split = size, settled(device), seed, split
         self.detail, self.window, self.source, self.oversample = detail, window, source, oversample
-        self.cast = cast
+        self.cast, self.rule = cast, rule
         self.pool = pool(seed, split, clips, cache, workers).to(self.device)
 
     def at(self, size: int) -> PuppetData:
@@ -71,7 +73,7 @@ class PuppetData:
         return other
 
     def describe(self) -> dict[str, object]:
-        names = ("seed", "split", "size", "detail", "window", "source", "oversample", "cast")
+        names = ("seed", "split", "size", "detail", "window", "source", "oversample", "cast", "rule")
         return {"data": "puppets", "clips": len(self.pool.motion)} | {name: getattr(self, name) for name in names}
 
     @torch.no_grad()
@@ -100,7 +102,7 @@ class PuppetData:
         return Windows(
             source=pictures[:, 0],
             driving=pictures[:, 1:],
-            mels=windows_at(heard, shown),
+            mels=windows_at(heard, shown, rule=self.rule),
             mel_window=windows_at(heard, start, rule="sync"),
             wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),
         )
