@@ -29,6 +29,13 @@ CONTROLS = ("truth", "reencode", "still", "shuffled-audio")
 #: name -> "module:Class"; nothing is imported until a method is used.
 REGISTRY: dict[str, str] = {
     "fctfg": "fctfg.method:FCTFG",
+    "wav2lip": "baselines.wav2lip:Wav2Lip",
+    "wav2lip-gan": "baselines.wav2lip:Wav2LipGAN",
+    "wav2lip-full-video": "baselines.wav2lip:Wav2LipFullVideo",
+    "wav2lip-gan-full-video": "baselines.wav2lip:Wav2LipGANFullVideo",
+    "pc-avs": "baselines.pc_avs:PCAVS",
+    "pc-avs-dlib": "baselines.pc_avs:PCAVSDlib",
+    "pc-avs-vox": "baselines.pc_avs:PCAVSVox",
     "truth": "baselines.controls:Truth",
     "reencode": "baselines.controls:Reencode",
     "still": "baselines.controls:Still",
@@ -172,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     rows.append(("command:...", "", "an external program; {reference} {driving} {audio} {output} stand for its files"))
     rows.append(("module:Class", "", "a class of your own with name, controls and animate()"))
     for name, controls, text in rows:
-        print(f"{name:16} {controls:22} {text}")
+        print(f"{name:24} {controls:22} {text}")
     return 0
 
 

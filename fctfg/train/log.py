@@ -104,7 +104,7 @@ class Log:
         """A grid of ``pictures`` (N, 3, S, S) in [-1, 1] as ``samples/step-N.png``, and on TensorBoard."""
         if not self.active:
             return
-        image = grid(pictures)
+        image = grid(pictures, columns=4)  # the stages draw pairs and fours
         place = self.folder / "samples" / f"step-{step:08d}.png"
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(png(image))

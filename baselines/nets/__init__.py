@@ -1,0 +1,1 @@
+"""The baselines' networks, key for key as their authors' checkpoints have them."""
