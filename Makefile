@@ -23,7 +23,7 @@ JOBS ?= 2
 .PHONY: help install table1 test test-all bench regression precision lint format clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
 
 install: $(READY)
 

@@ -110,6 +110,9 @@ class Losses:
     ortho_form: Literal["l_ortho", "cosine", "none"] = "l_ortho"
     ortho_absolute: bool = True
     ortho_channels: Literal["mean", "sum"] = "mean"
+    # A8: the product's first factor: the canonical code whole, as printed, or less the average latent. The average has
+    # something in every channel, so that whole codes can only be orthogonal to motion where that vanishes.
+    ortho_center: bool = False
     # A9: "LPIPS" with VGG-19 does not exist: VGG-19's relu1_1 to relu5_1, a root mean square (the 2-norm over the
     # root of its number of elements), its square, or the mean absolute difference. Where no VGG-19 is to be had, the
     # pre-trained discriminator's features stand in.
@@ -259,7 +262,11 @@ def demo() -> Recipe:
         latent=Latent(hidden=192),
         audio=Audio(encoder="expert", width=0.5),
         losses=Losses(
-            perceptual_network="discriminator", identity_network="none", r1=1.0, sync_box=(0.22, 0.10, 0.78, 0.92)
+            ortho_center=True,
+            perceptual_network="discriminator",
+            identity_network="none",
+            r1=1.0,
+            sync_box=(0.22, 0.10, 0.78, 0.92),
         ),
         stylegan2=StyleGAN2Stage(batch=32, steps=60_000, r1=1.0, path=0.5, mixing=0.5, ema=0.998),
         inversion=InversionStage(batch=16, steps=40_000, rate=4e-4, betas=(0.9, 0.99), identity=0.0),

@@ -191,6 +191,7 @@ def test_the_discriminator_joins_when_it_should(earlier):
         ("losses.ortho_form=cosine", "ortho"),  # A8
         ("losses.ortho_absolute=false", "ortho"),  # A8
         ("losses.ortho_channels=sum", "ortho"),  # A8
+        ("losses.ortho_center=false", "ortho"),  # A8: the demo's is true
         ("losses.perceptual_norm=square", "perceptual"),  # A9
         ("losses.gan_form=minimax", "gan"),  # A10
         ("losses.sync_box=0.1,0.3,0.7,0.9", "sync"),  # A11

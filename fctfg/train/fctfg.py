@@ -96,9 +96,11 @@ class FCTFGStage:
         x_g, x_d = generated.flatten(0, 1), driving.flatten(0, 1)
         parts = {}
         if w["ortho"]:
-            canonical = codes.canonical
-            if canonical.shape[1] != codes.motion.shape[2]:  # untouched="canonical": it has all layers
-                canonical = canonical[:, list(self.model.layers)]
+            canonical, rows = codes.canonical, list(self.model.layers)
+            if canonical.shape[1] != len(rows):  # untouched="canonical": it has all layers
+                canonical = canonical[:, rows]
+            if c.ortho_center:
+                canonical = canonical - self.model.average[rows]
             with torch.autocast(x_g.device.type, enabled=False):
                 parts["ortho"] = losses.orthogonality(
                     canonical.float(), codes.motion.float(), c.ortho_form, c.ortho_absolute, c.ortho_channels
