@@ -15,12 +15,14 @@ from metrics.evaluate import Evaluator
 from metrics.interface import Context, Footage
 from metrics.puppets import bundled, control, scores
 from metrics.puppets.definitions import PUPPETS
+from metrics.puppets.face_reader import GEOMETRY
 from metrics.puppets.instruments import WIDTH, part
 from metrics.puppets.lip_sync import EMBEDDING, FEATURES
 from metrics.puppets.scores import PuppetScores, longest_run
 
 NAMES = [metric.name for metric in PUPPETS]
 T = 60
+IDENTITY = len(GEOMETRY)
 
 
 class Planted:
@@ -30,7 +32,9 @@ class Planted:
 
     def __init__(self, rows):
         self.rows = np.concatenate([np.full((1, WIDTH), np.nan), rows]).astype(np.float32)
-        self.strangers = torch.nn.functional.normalize(torch.randn(50, 35, generator=torch.Generator().manual_seed(9)))
+        self.strangers = torch.nn.functional.normalize(
+            torch.randn(50, IDENTITY, generator=torch.Generator().manual_seed(9))
+        )
         self.sync = self
         self.calls = 0
 
@@ -59,7 +63,7 @@ def frames(rows):
 
 def row(points=None, motion=None, identity=None, lips=None):
     rng = np.random.default_rng(0)
-    identity = np.eye(35)[0] if identity is None else identity
+    identity = np.eye(IDENTITY)[0] if identity is None else identity
     parts = (rng.uniform(50, 200, (68, 2)) if points is None else points, np.zeros(18) if motion is None else motion)
     return np.concatenate([np.ravel(p) for p in (*parts, identity, np.zeros(FEATURES) if lips is None else lips)])
 
@@ -195,7 +199,7 @@ def test_unknown_names_are_refused(plant):
 
 
 def test_identity_is_the_mean_cosine_with_the_source(plant):
-    me, half = np.eye(35)[0], np.eye(35)[0] * 0.6 + np.eye(35)[1] * 0.8
+    me, half = np.eye(IDENTITY)[0], np.eye(IDENTITY)[0] * 0.6 + np.eye(IDENTITY)[1] * 0.8
     tools = plant([row(identity=me), row(identity=half), row(identity=-me)])
     source = frames([1])[0]
     found = score(["control_identity"], [1, 2, 2, 3], [1, 1, 1, 2], source=source)["control_identity"]
@@ -275,7 +279,7 @@ def test_longest_run():
 
 def test_any_chunking_and_the_cache(plant, tmp_path):
     motion = driving()
-    tools = plant([row(motion=m, identity=np.eye(35)[i % 3]) for i, m in enumerate(motion)])
+    tools = plant([row(motion=m, identity=np.eye(IDENTITY)[i % 3]) for i, m in enumerate(motion)])
     names = [n for n in NAMES if "lse" not in n]
     shown = np.arange(1, T + 1)
     results = [score(names, shown, shown[::-1], {"motion": motion}, chunk=c) for c in (1, 7, T)]

@@ -178,7 +178,9 @@ def test_lips_lie_between_their_landmarks(plain):
 
 def test_the_far_side_is_hidden(plain):
     frontal = render(plain, neutral(3), SIZE)
-    assert frontal.visible[:, 27:68].float().mean() > 0.97
+    # a hanging tip may hide what lies under the nose
+    assert frontal.visible[:, 27:31].all()
+    assert frontal.visible[:, 36:68].float().mean() > 0.97
     turned = render(plain.replace(hair_length=-1), moved(3, yaw=45.0), SIZE)
     # the nose points to the right of the image, so the ear on the right is behind the cheek
     assert not turned.visible[:, 14:17].any()
@@ -246,7 +248,7 @@ def test_identities_and_factors_show():
     # every factor leaves a trace in the picture or would be dead weight
     base = sample_identity(8, 1).replace(age=0.2, glasses=0.9, beard=0.6, moustache=0.6, fringe=-0.3, hair_length=0.2,
                                          waves=0.5, hair_warmth=0.4, hair_grey=0.4, freckles=0.4)  # fmt: skip
-    base = base.replace(back_colour=0.8, cloth_colour=0.8)
+    base = base.replace(back_colour=0.8, cloth_colour=0.8, skin_tone=-0.3)
     pairs = Identity(base.values.repeat(2 * len(FACTORS), 1))
     for i, name in enumerate(FACTORS):
         low, high = {"glasses": (-1.0, 1.0)}.get(name, (0.1, 0.9))

@@ -53,12 +53,14 @@ def expression(mesh: Grid, head: Base, who: Identity, eye: Eyes, lips: Mouth, mo
     smile, wide, purse, open_ = move("smile"), move("mouth_width"), move("mouth_round"), gape(motion)
     glad = smile.clamp(min=0)
     aside = (ax - lips.half).clamp_(min=0)
-    narrow = (0.108 * purse - 0.050 * wide.clamp(max=0)) * (1 - 0.55 * open_ / GAPE)  # a wide gape is never a slit
-    out = 0.050 * wide.clamp(min=0) + 0.082 * glad + 0.010 * smile.clamp(max=0)
+    # pursed lips are about as narrow on everybody; a wide gape is never a slit
+    pursed = (0.114 + 0.8 * (lips.half - 0.262)) * purse
+    narrow = (pursed - 0.050 * wide.clamp(max=0)) * (1 - 0.55 * open_ / GAPE)
+    out = 0.050 * wide.clamp(min=0) + 0.092 * glad + 0.010 * smile.clamp(max=0)
     out = out - narrow - 0.030 * open_ / GAPE
     dx = (s.clamp(max=1) * sign) * bell(aside, 0.0, 0.20) * (out * bell(over, 0.0, 0.20))
-    rest = 0.012 + 0.016 * who["mouth_curve"]
-    lift = rest + 0.125 * glad + 0.090 * smile.clamp(max=0) - 0.080 * open_
+    rest = 0.012 + 0.010 * who["mouth_curve"]
+    lift = rest + 0.128 * glad + 0.100 * smile.clamp(max=0) - 0.060 * open_
     dy = s.clamp(max=1.15) ** 2 * bell(aside, 0.0, 0.17) * (lift * bell(over, 0.0, 0.17))
     # a lip line is no ruler: a dip in the middle, a swell on either side
     dy.addcmul_(bell(s, 0.38, 0.25) - bell(s, 0.0, 0.22), 0.010 * bell(over, 0.0, 0.05))
@@ -72,7 +74,7 @@ def expression(mesh: Grid, head: Base, who: Identity, eye: Eyes, lips: Mouth, mo
     dy.addcmul_(jaw, -(1 - UPPER_SHARE) * open_)
     dz = jaw * (-0.20 * open_) - chin * (0.03 * open_)
     # open lips roll outwards a little
-    dz.addcmul_(bump(((ax / 0.22) ** 2) ** 2), 0.13 * purse * bell(over, 0.0, 0.13))
+    dz.addcmul_(bump(((ax / 0.22) ** 2) ** 2), 0.165 * purse * bell(over, 0.0, 0.13))
     # pursed lips grow taller, stretched ones thinner
     tall = 0.20 * purse - 0.16 * glad - 0.10 * wide
     dy.addcmul_(bump((s**2) ** 2), tall * over * bell(over, 0.0, 0.10))

@@ -61,19 +61,19 @@ def eyes(who: Identity, motion: torch.Tensor) -> Eyes:
 
     gaze_y, smile = move("gaze_y"), move("smile").clamp(min=0)
     raised = (move("brow_raise_l") + move("brow_raise_r")) / 2
-    half = 0.172 * (1 + 0.19 * who["eye_size"])
+    half = 0.172 * (1 + 0.22 * who["eye_size"])
     above = 0.090 * (1 + 0.16 * who["eye_size"]) * (1 + 0.15 * who["eye_opening"])
     below = 0.055 * (1 + 0.16 * who["eye_size"]) * (1 + 0.12 * who["eye_opening"])
     # The upper lid rides on the eyeball: it follows the gaze up and down; raised brows and smiles reach it a little.
-    above = above + 0.050 * gaze_y * torch.where(gaze_y < 0, 0.98, 1.1) + 0.012 * raised
+    above = above + 0.050 * gaze_y * torch.where(gaze_y < 0, 0.80, 1.2) + 0.012 * raised
     below = below - 0.020 * gaze_y - 0.016 * smile
     return Eyes(
-        x=0.325 + 0.055 * who["eye_spacing"] + 0.008 * who["eye_size"],
-        y=0.030 * who["eye_height"],
+        x=0.325 + 0.048 * who["eye_spacing"] + 0.008 * who["eye_size"],
+        y=0.022 * who["eye_height"],
         half=half,
         above=above,
         below=below,
-        tilt=0.010 + 0.042 * who["eye_tilt"],
+        tilt=0.010 + 0.026 * who["eye_tilt"],
         radius=0.285 * (1 + 0.06 * who["eye_size"]),
         iris=0.091 * (1 + 0.07 * who["eye_size"]),
         blink_l=move("blink_l"),
@@ -108,9 +108,9 @@ def gaze_direction(eye: Eyes, sign: float) -> torch.Tensor:
     """Unit vectors ``(B, 3)`` in the head's frame to where the iris is seen; ``sign`` 1 is the subject's left eye."""
     radius = eye.radius[:, 0, 0]
     x = (
-        0.084 * eye.gaze_x[:, 0, 0] + 0.008 * sign + eye.parallax[:, 0]
+        0.093 * eye.gaze_x[:, 0, 0] + 0.008 * sign + eye.parallax[:, 0]
     ) / radius  # the eyes' axes open slightly outwards
-    y = (0.090 * eye.gaze_y[:, 0, 0] + eye.parallax[:, 1]) / radius
+    y = ((0.098 * eye.gaze_y.clamp(min=0) + 0.082 * eye.gaze_y.clamp(max=0))[:, 0, 0] + eye.parallax[:, 1]) / radius
     return torch.stack([x, y, (1 - x * x - y * y).sqrt()], -1)
 
 

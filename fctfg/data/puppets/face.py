@@ -27,7 +27,7 @@ from fctfg.data.puppets.relief import mouth, relief
 from fctfg.data.puppets.splat import Canvas
 
 #: the camera's distance and the picture's height in head units; the height that is drawn at the picture's middle
-CAMERA, VIEW, MIDDLE = 11.0, 3.2, -0.17
+CAMERA, VIEW, MIDDLE = 9.0, 3.2, -0.17
 #: the head turns about this point of its own frame
 PIVOT = (0.0, -0.62, -0.12)
 

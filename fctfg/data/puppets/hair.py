@@ -49,7 +49,7 @@ def style(who: Identity, detail: float) -> Style:
         fringe=fringe,
         quiff=(-who["fringe"]).clamp(min=0) * (1 - short) * (1 - 0.6 * long),
         thick=(0.085 + 0.035 * who["hair_volume"]) * (1 - 0.72 * short),
-        height=0.715 + 0.06 * who["hairline"] + 0.02 * who["forehead"],
+        height=0.715 + 0.09 * who["hairline"] + 0.02 * who["forehead"],
         parting=who["parting"] * (1 if detail > 0 else 0),
     )
 

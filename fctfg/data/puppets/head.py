@@ -147,24 +147,25 @@ class Base:
 
 def _stretch(y: torch.Tensor, who: Identity) -> torch.Tensor:
     """Moves heights of the average head to this person's: longer faces, lower noses, higher crowns."""
-    out = y + 0.080 * who["nose_length"] * -bell(y, NOSE_BASE, 0.20)
-    out = out + 0.054 * who["mouth_height"] * bell(y, LIP_LINE, 0.20)
-    out = out - 0.10 * who["chin_length"] * smoothstep(-y, 0.75, 1.15)
-    scale = torch.where(y < 0, 1 + 0.10 * who["face_length"], 1 + 0.06 * who["cranium"])
+    out = y + 0.075 * who["nose_length"] * -bell(y, NOSE_BASE, 0.20)
+    out = out + 0.050 * who["mouth_height"] * bell(y, LIP_LINE, 0.20)
+    out = out - 0.08 * who["chin_length"] * smoothstep(-y, 0.75, 1.15)
+    scale = torch.where(y < 0, 1 + 0.080 * who["face_length"], 1 + 0.06 * who["cranium"])
     return out * scale
 
 
 def rings(table: torch.Tensor, who: Identity) -> tuple[torch.Tensor, ...]:
     """A person's rings: height, width, front, back, rise, each ``(B, rows, 1)``."""
     y, width, front, back, rise = (table[None, :, i, None] for i in range(5))
-    width = width * (1 + 0.125 * who["head_width"])
-    width = width * (1 + 0.13 * who["cheekbones"] * bell(y, -0.22, 0.22))
-    width = width * (1 + 0.18 * who["jaw_width"] * bell(y, -0.85, 0.30))
+    width = width * (1 + 0.15 * who["head_width"])
+    width = width * (1 + 0.185 * who["cheekbones"] * bell(y, -0.22, 0.22))
+    width = width * (1 + 0.17 * who["jaw_width"] * bell(y, -0.85, 0.30))
     width = width * (1 + 0.13 * who["jaw_square"] * (bell(y, -0.98, 0.16) - bell(y, -0.45, 0.2) / 3))
     width = width * (1 + 0.28 * who["chin_width"] * smoothstep(-y, 0.95, 1.2))
+    width = width * (1 + 0.13 * who["forehead"] * bell(y, 0.45, 0.30))
     front = front + 0.06 * who["forehead"] * bell(y, 0.62, 0.30)
     front = front + 0.07 * who["chin_forward"] * bell(y, -1.10, 0.18)
-    front = front + 0.03 * who["brow_ridge"] * bell(y, 0.2, 0.14)
+    front = front + 0.04 * who["brow_ridge"] * bell(y, 0.2, 0.14)
     return _stretch(y, who), width, front, back.expand_as(width), rise.expand_as(width)
 
 

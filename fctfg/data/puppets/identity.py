@@ -14,9 +14,10 @@ FACTORS = (
     "chin_length", "chin_width", "chin_forward",
     # eyes and brows
     "eye_spacing", "eye_size", "eye_opening", "eye_tilt", "eye_depth", "eye_height", "lid_fold",
-    "brow_height", "brow_arch", "brow_thickness", "brow_tilt", "brow_ridge",
+    "lashes", "brow_height", "brow_arch", "brow_thickness", "brow_tilt", "brow_gap", "brow_length", "brow_tone",
+    "brow_ridge",
     # nose
-    "nose_length", "nose_width", "nose_forward", "nose_bridge", "nose_hump", "nose_tip",
+    "nose_length", "nose_width", "nose_root", "nose_forward", "nose_bridge", "nose_hump", "nose_tip",
     # mouth, ears, neck
     "mouth_width", "mouth_height", "lip_upper", "lip_lower", "mouth_curve", "mouth_forward", "ear_size", "ear_flare",
     "neck_width", "shoulders",
@@ -36,9 +37,9 @@ FACTORS = (
 N_FACTORS = len(FACTORS)
 _INDEX = {name: i for i, name in enumerate(FACTORS)}
 _TELLING = (
-    "head_width", "cheekbones", "jaw_width", "jaw_square", "eye_spacing", "eye_size", "eye_tilt",
-    "brow_thickness", "brow_ridge", "nose_width", "mouth_width", "skin_tone",
-    "hair_tone", "fringe", "beard", "moustache",
+    "head_width", "forehead", "cheekbones", "cheeks", "jaw_square", "eye_spacing", "eye_size",
+    "brow_thickness", "brow_gap", "brow_ridge", "nose_width", "nose_root", "nose_bridge", "skin_tone",
+    "hair_tone", "hair_length", "beard", "moustache",
 )  # fmt: skip
 
 
@@ -81,8 +82,9 @@ class Identity:
 def sample_identity(generator: torch.Generator | int, batch: int, device: torch.device | str | None = None) -> Identity:
     """Draw ``batch`` identities; the same generator state (or seed) gives the same people on any device.
 
-    Factors are uniform, but for a little more weight at the ends of those that tell faces apart. Glasses are worn by
-    one in five; beards and very long hair rarely meet, so that the population looks like one.
+    Factors are uniform, but those that tell faces apart lie more often near their ends, and the nose's length goes with
+    jaw and chin. Glasses are worn by one in four; beards and very long hair rarely meet, so that the population looks
+    like one.
     """
     if isinstance(generator, int):
         generator = torch.Generator().manual_seed(generator)
@@ -90,7 +92,11 @@ def sample_identity(generator: torch.Generator | int, batch: int, device: torch.
     at = {name: values[:, i] for name, i in _INDEX.items()}
     # Strangers differ: the factors that tell faces apart are drawn towards their ends.
     for name in _TELLING:
-        values[:, _INDEX[name]] = at[name] * (1.35 - 0.35 * at[name] ** 2)
+        values[:, _INDEX[name]] = torch.sign(at[name]) * at[name].abs().sqrt()
+    # Long noses go with strong jaws and long chins.
+    values[:, _INDEX["nose_length"]] = (
+        0.75 * at["nose_length"] + 0.40 * at["jaw_width"] + 0.25 * at["jaw_square"] + 0.30 * at["chin_length"]
+    )
     # Grey hair goes with age; a beard goes with short hair, a squarer jaw and thicker brows.
     values[:, _INDEX["hair_grey"]] = torch.where(at["age"] > 0.3, at["hair_grey"], at["hair_grey"] * 0.5 - 0.5)
     values[:, _INDEX["beard"]] = torch.where(at["hair_length"] > -0.1, -at["beard"].abs(), at["beard"])
@@ -99,5 +105,5 @@ def sample_identity(generator: torch.Generator | int, batch: int, device: torch.
     for name in ("jaw_width", "brow_thickness", "neck_width"):
         column = values[:, _INDEX[name], None]
         values[:, _INDEX[name], None] = column + bearded * 0.5 * (1 - column)
-    values[:, _INDEX["glasses"]] = at["glasses"] - 0.15
+    values[:, _INDEX["glasses"]] = at["glasses"] - 0.05
     return Identity(values.clamp(-1, 1).to(device if device is not None else values.device))

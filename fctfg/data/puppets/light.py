@@ -10,7 +10,7 @@ from fctfg.data.puppets.head import power
 from fctfg.data.puppets.identity import Identity
 
 # linear-light colours of skin from pale to deep, and of hair from black to blond
-_SKIN = ((0.91, 0.665, 0.545), (0.80, 0.525, 0.385), (0.63, 0.375, 0.245), (0.39, 0.205, 0.125), (0.19, 0.098, 0.062))
+_SKIN = ((0.80, 0.575, 0.465), (0.72, 0.47, 0.345), (0.63, 0.375, 0.245), (0.39, 0.205, 0.125), (0.19, 0.098, 0.062))
 _HAIR = ((0.014, 0.011, 0.010), (0.045, 0.024, 0.015), (0.125, 0.060, 0.028), (0.30, 0.155, 0.060), (0.62, 0.42, 0.20))
 _IRIS = ((0.10, 0.045, 0.018), (0.17, 0.085, 0.030), (0.17, 0.16, 0.05), (0.09, 0.19, 0.14), (0.10, 0.22, 0.38))
 
@@ -55,6 +55,9 @@ def palette(who: Identity) -> Palette:
     grey = who["hair_grey"][:, None].clamp(min=0) * 0.8
     hair = hair + (0.36 - hair) * grey
     brow = hair * 0.55 * (1 - 0.3 * grey) + 0.006
+    tone = who["brow_tone"][:, None]
+    brow = brow * (1 + 0.6 * tone.clamp(max=0))
+    brow = brow + (skin * 0.55 - brow) * 0.75 * tone.clamp(min=0)
     iris = ramp(_IRIS, who["iris_hue"]) * (1 + 0.35 * who["iris_light"][:, None])
     vivid = (who["cloth_colour"][:, None] + 1) / 2 * 0.75
     cloth = (hue(who["cloth_hue"]) * vivid + 0.5 * (1 - vivid)) * (0.36 + 0.27 * who["cloth_light"][:, None])

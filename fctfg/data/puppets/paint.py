@@ -49,12 +49,12 @@ class Brow:
 
 def brow(who: Identity, eye: Eyes) -> Brow:
     return Brow(
-        inner=eye.x - 0.195,
-        outer=eye.x + 0.215,
-        height=eye.y + 0.222 + 0.042 * who["brow_height"],
+        inner=eye.x - 0.195 + 0.055 * who["brow_gap"],
+        outer=eye.x + 0.215 + 0.040 * who["brow_length"],
+        height=eye.y + 0.222 + 0.036 * who["brow_height"],
         arch=0.042 + 0.030 * who["brow_arch"],
         tilt=0.046 * who["brow_tilt"],
-        thick=0.034 * (1 + 0.66 * who["brow_thickness"]),
+        thick=0.036 * torch.exp(0.8 * who["brow_thickness"]),
     )
 
 
@@ -110,7 +110,7 @@ def skin(
     grown = smoothstep(who["beard"], 0.10, 0.85) * jaw
     grown = torch.maximum(grown, smoothstep(torch.maximum(who["moustache"], who["beard"] - 0.15), 0.15, 0.8) * tash)
     grown = grown * front
-    albedo = _over(albedo, colours.brow * 1.25, (grown * hairs).clamp_(0, 0.93))
+    albedo = _over(albedo, colours.hair * 0.69 + 0.008, (grown * hairs).clamp_(0, 0.93))
 
     edge = torch.where(over >= 0, lips.upper_edge(s) - over, lips.lower_edge(s) + over)
     lip = smoothstep(edge, -0.010, 0.016) * (s < 1.02) * front
@@ -133,11 +133,14 @@ def skin(
     e, above, below = lids.e, lids.above, lids.below
     aside = e.abs()
     near = 1 - smoothstep(aside, 0.97, 1.10)
-    wing = 0.011 + 0.007 * smoothstep(e, -0.6, 0.9)
+    wing = (0.011 + 0.007 * smoothstep(e, -0.6, 0.9)) * (1 + 0.4 * who["lashes"])
     lash = (1 - smoothstep(above.abs(), wing, wing + 0.012)) * near * smoothstep(e, -1.02, -0.80)
     under = (1 - smoothstep(below.abs(), 0.004, 0.014)) * near * 0.45
     fold = bell(lids.open, 0.050 + 0.012 * who["lid_fold"], 0.013)
     crease = fold * (1 - smoothstep(aside, 0.80, 1.20)) * (0.42 + 0.14 * who["lid_fold"])
+    closed = eye.side(x)  # a shut lid is stretched: its crease fades
+    crease = crease * (1 - 0.75 * closed)
+    under = under * (1 - 0.6 * closed)
     bag = bell(below, 0.075 - 0.02 * e * e, 0.020) * near * (0.10 + 0.12 * who["age"]).clamp(min=0)
     dark = torch.maximum(lash, under).mul_(0.92).add_(crease).add_(bag).clamp_(0, 0.94)
     albedo.mul_(1 - (dark * front)[:, None])

@@ -31,25 +31,25 @@ class Mouth:
 
 def mouth(who: Identity) -> Mouth:
     return Mouth(
-        half=0.262 * (1 + 0.21 * who["mouth_width"]),
-        upper=0.082 * (1 + 0.38 * who["lip_upper"]),
-        lower=0.100 * (1 + 0.28 * who["lip_lower"]),
+        half=0.262 * (1 + 0.20 * who["mouth_width"]),
+        upper=0.082 * (1 + 0.40 * who["lip_upper"]),
+        lower=0.100 * (1 + 0.22 * who["lip_lower"]),
     )
 
 
 def _nose(head: Base, who: Identity) -> tuple[torch.Tensor, torch.Tensor]:
     """How far the nose stands out, and how far its tip hangs."""
     ax, y = head.x.abs(), head.y
-    width = 1 + 0.44 * who["nose_width"]
-    out = 0.305 * (1 + 0.30 * who["nose_forward"])
+    width = 1 + 0.63 * who["nose_width"]
+    out = 0.285 * (1 + 0.30 * who["nose_forward"])
     tip = head.nose + 0.085 + 0.026 * who["nose_tip"]
     top = 0.10
     q = (top - y) / (top - tip)  # 0 between the brows, 1 at the tip
     ridge = 0.10 * smoothstep(q, -0.10, 0.55) + 0.84 * power(q.clamp(0, 1.25), 1.55)
-    ridge = ridge + (0.16 * who["nose_bridge"] + 0.05) * bell(q, 0.25, 0.26)
+    ridge = ridge + (0.28 * who["nose_bridge"] + 0.05) * bell(q, 0.25, 0.26)
     ridge = ridge + 0.15 * who["nose_hump"] * bell(q, 0.55, 0.22)
     below = smoothstep(y, head.nose - 0.045, head.nose + 0.085)
-    spread = (0.070 + 0.052 * smoothstep(q, 0.20, 1.0)) * width
+    spread = (0.070 * (1 + 0.75 * who["nose_root"]) + 0.052 * smoothstep(q, 0.20, 1.0)) * width
     body = (out * 0.86 * (1 - torch.exp(-2.4 * ridge.clamp(min=0))) * below) * bell(ax, 0.0, spread)
     ball = (0.070 * bell(y, tip, 0.085)) * bell(ax, 0.0, 0.105 * width)
     wing_x, wing_y = 0.132 * width, head.nose + 0.048
@@ -85,17 +85,17 @@ def relief(head: Base, who: Identity, eye: Eyes, lips: Mouth) -> tuple[torch.Ten
     raised(-0.042 * bell(over, -0.205, 0.055), bell(ax, 0.0, 0.22))
     raised(0.050 * bell(y, head.chin + 0.115, 0.13), bell(ax, 0.0, 0.20 + 0.03 * who["chin_width"]))
     # cheeks, cheekbones, temples
-    raised((0.045 + 0.042 * who["cheeks"]) * bell(y, -0.36, 0.20), bell(ax, 0.36, 0.20))
+    raised((0.045 + 0.075 * who["cheeks"]) * bell(y, -0.36, 0.20), bell(ax, 0.36, 0.20))
     raised(0.032 * who["cheekbones"] * bell(y, -0.20, 0.10), bell(ax, 0.47, 0.14))
     raised(-0.035 * (1 - who["cheeks"]) * bell(y, -0.68, 0.20), bell(ax, 0.47, 0.16))
     # brow ridge, sockets
-    raised((0.030 + 0.034 * who["brow_ridge"]) * bell(y, eye.y + 0.235, 0.085), bell(ax, 0.28, 0.26))
-    raised(-(0.085 + 0.035 * who["eye_depth"]) * bell(y, eye.y + 0.005, 0.16), bell(ax, eye.x, 0.24))
+    raised((0.030 + 0.078 * who["brow_ridge"]) * bell(y, eye.y + 0.235, 0.085), bell(ax, 0.28, 0.26))
+    raised(-(0.085 + 0.050 * who["eye_depth"]) * bell(y, eye.y + 0.005, 0.16), bell(ax, eye.x, 0.24))
     raised(-0.034 * bell(y, eye.y - 0.01, 0.13), bell(ax, eye.x - eye.half * 1.05, 0.075))
     face = smoothstep(head.pz, 0.0, 0.25)
     z.mul_(face)
     # lids: the skin is pulled over a sphere a lid's thickness larger than the eyeball
-    sine = eye.x / (0.747 * (1 + 0.125 * who["head_width"]))  # of the angle at which the eye sits on its ring
+    sine = eye.x / (0.747 * (1 + 0.15 * who["head_width"]))  # of the angle at which the eye sits on its ring
     at_eye = 0.82 * (1 - sine**2).sqrt() * (1 + 0.20 * sine**2)
     centre = at_eye - 0.042 - 0.030 * who["eye_depth"] - eye.radius
     aside = (ax - eye.x) ** 2
