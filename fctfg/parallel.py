@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from multiprocessing import connection
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -41,3 +43,17 @@ def results(work: Callable[[Item], Outcome], items: Iterable[Item], workers: int
                 yield from (future.result() for future in done)
         finally:
             stopped.set()
+
+
+def start_worker() -> None:
+    """What a process of a pool begins with: one torch thread, and an end when its parent ends."""
+    import torch
+
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:  # a worker waits for work forever, also when its parent has been killed
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

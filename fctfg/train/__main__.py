@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from fctfg import recipes
-from fctfg.settings import SettingsError
 
 STAGES = {
     "stylegan2": "1. the generator and its discriminator, on single frames",
@@ -52,7 +52,9 @@ examples
     python -m fctfg.train stylegan2 --recipe demo --data puppets --out runs/demo --grow-from runs/demo64
 
   does it learn at all: two clips, which the model must come to know by heart:
-    python -m fctfg.train fctfg --recipe demo --data puppets --clips 2 --out runs/two
+    for stage in stylegan2 inversion sync-expert fctfg; do
+        python -m fctfg.train $stage --recipe demo --data puppets --clips 2 --out runs/two --steps 4000 || break
+    done
 
 docs/train.md says what is in a run's folder and how to read it.
 """
@@ -74,17 +76,21 @@ def parser() -> argparse.ArgumentParser:
         stage.add_argument(
             "--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="change the recipe; repeatable"
         )
-        stage.add_argument("--steps", type=int, help="steps in all (default: the recipe's)")
-        stage.add_argument("--batch", type=int, help="samples a step over all processes (default: the recipe's)")
-        stage.add_argument("--clips", type=int, metavar="N", help="train and evaluate on N clips only")
+        stage.add_argument("--steps", type=_at_least(1), help="steps in all (default: the recipe's)")
+        stage.add_argument(
+            "--batch", type=_at_least(1), help="samples a step, all processes together (the recipe's)"
+        )
+        stage.add_argument("--clips", type=_at_least(1), metavar="N", help="train and evaluate on N clips only")
         stage.add_argument("--seed", type=int, default=0)
         stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
         stage.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 on a GPU")
         stage.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
-        stage.add_argument("--workers", type=int, default=0, help="how many prepare clips (default: one a core)")
+        stage.add_argument(
+            "--workers", type=_at_least(0), default=0, help="how many prepare clips (one a core)"
+        )
         for what, default in (("report", 50), ("sample", 1000), ("evaluate", 1000), ("checkpoint", 1000)):
             stage.add_argument(
-                f"--{what}-every", type=int, default=default, metavar="N", help=f"({default}; 0: at the end)"
+                f"--{what}-every", type=_at_least(0), default=default, metavar="N", help=f"({default}; 0: at the end)"
             )
         if name in ("stylegan2", "inversion"):
             stage.add_argument("--grow-from", type=Path, metavar="RUN", help="start from this run of half the size")
@@ -101,6 +107,18 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
     export.add_argument("--float32", action="store_true", help="full precision (default: float16, half as large)")
     return top
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """An argument's type: a whole number that is no less."""
+
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text}: give at least {least}")
+        return value
+
+    return whole_number
 
 
 def recipe_of(args: argparse.Namespace) -> recipes.Recipe:
@@ -147,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
             print(export(args.out, args.to, float32=args.float32))
             return 0
         return run(args)
-    except (SettingsError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"python -m fctfg.train: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:

@@ -9,23 +9,21 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from fctfg import parallel
 from fctfg.data.clips import FPS, DataError
 from fctfg.data.puppets import articulation, motion, phonemes, script, utterance, voice
 from fctfg.nets import mel as mels
-from fctfg.parallel import default_workers
 from fctfg.train import cache
 from fctfg.train.data import key
 
@@ -62,7 +60,7 @@ def pool(seed: int, split: str, clips: int, folder: str | os.PathLike | None = N
     path = where / f"{split}-seed{seed}-{clips}x{SECONDS:g}s-{_version()}.safetensors"
     with cache.alone(path):
         if not path.is_file():
-            _save(_drawn(seed, split, clips, workers or default_workers()), path)
+            _save(_drawn(seed, split, clips, workers or parallel.default_workers()), path)
         tensors = load_file(path)
     return Pool(tensors["motion"], tensors["mels"])
 
@@ -104,7 +102,7 @@ def _results(jobs: list[tuple], workers: int) -> Iterator[tuple[np.ndarray, np.n
         yield from map(draw_clip, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as processes:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=parallel.start_worker) as processes:
         yield from processes.map(draw_clip, jobs, chunksize=8)
 
 
@@ -117,17 +115,6 @@ def draw_clip(job: tuple[int, str, int]) -> tuple[np.ndarray, np.ndarray]:
     told = script.draw(np.random.Generator(np.random.Philox(stream(seed, split, "clip", i))), SECONDS, speaker)
     moved = told.motion(np.arange(round(SECONDS * FPS)) / FPS)
     return moved, np.ascontiguousarray(mels.mel(voice.synthesize([told.utterance])[0]).numpy())
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:  # a worker waits for work forever, also when its parent has been killed
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 class _NoBar:

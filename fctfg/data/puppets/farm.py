@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ProcessPoolExecutor, wait
-from multiprocessing import connection
 from pathlib import Path
 
 import torch
 
+from fctfg import parallel
 from fctfg.data.puppets import write
 from fctfg.data.puppets.layouts import Job
 
@@ -63,7 +61,7 @@ def _results(missing, out, settings, workers, render) -> Iterator[int]:
         return
     queue = iter(missing)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=parallel.start_worker) as pool:
         running = set()
         try:
             while True:
@@ -79,17 +77,6 @@ def _results(missing, out, settings, workers, render) -> Iterator[int]:
                     yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:  # a worker waits for work forever, also when its parent has been killed
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _sweep(out: Path) -> None:
