@@ -77,17 +77,13 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="change the recipe; repeatable"
         )
         stage.add_argument("--steps", type=_at_least(1), help="steps in all (default: the recipe's)")
-        stage.add_argument(
-            "--batch", type=_at_least(1), help="samples a step, all processes together (the recipe's)"
-        )
+        stage.add_argument("--batch", type=_at_least(1), help="samples a step, all processes together (the recipe's)")
         stage.add_argument("--clips", type=_at_least(1), metavar="N", help="train and evaluate on N clips only")
         stage.add_argument("--seed", type=int, default=0)
         stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
         stage.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 on a GPU")
         stage.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
-        stage.add_argument(
-            "--workers", type=_at_least(0), default=0, help="how many prepare clips (one a core)"
-        )
+        stage.add_argument("--workers", type=_at_least(0), default=0, help="how many prepare clips (one a core)")
         for what, default in (("report", 50), ("sample", 1000), ("evaluate", 1000), ("checkpoint", 1000)):
             stage.add_argument(
                 f"--{what}-every", type=_at_least(0), default=default, metavar="N", help=f"({default}; 0: at the end)"
