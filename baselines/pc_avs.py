@@ -41,28 +41,34 @@ class FaceLeaves(ValueError):
 
 
 class PCAVS:
-    """PC-AVS with FAN's landmarks for its alignment, as the original has them.
+    """PC-AVS with FAN's landmarks for its alignment, as the original has them; where FAN cannot be had here, with
+    dlib's, and then its description and version say so.
 
-    Weights: the files of ``pc_avs`` and, for the alignment, of ``fan`` and ``s3fd``. MissingWeights, one line, when
-    built without them. ``device``: cpu, cuda:N or auto, set before the first clip.
+    Weights: the files of ``pc_avs`` and, for the alignment, of ``fan`` and ``s3fd``, or dlib's. MissingWeights, one
+    line, when built without them. ``device``: cpu, cuda:N or auto, set before the first clip. ``unofficial``: why the
+    four files are not known to be the authors', or "".
     """
 
     name = "pc-avs"
     kind = "method"
-    version = "1"
     controls = frozenset({"lip", "pose"})
     landmarks: str | None = "fan"
     description = f"{_WHAT}; aligned by FAN's points"
+    stand_in = "dlib"
 
     def __init__(self) -> None:
         weights.require(ENTRY)
         self._files = {name: weights.require(ENTRY, f"latest_net_{name}.pth") for name in NAMES}
         self.weights = list(self._files.values())
+        said = type(self).description
         if self.landmarks is not None:
-            from baselines.nets import pc_avs_points
-
-            self.weights += pc_avs_points.files(self.landmarks)
-        self.description = f"{type(self).description}{_doubt(self._files)}"
+            found, files = self._alignment()
+            if found != self.landmarks:
+                said = f"{_WHAT}; aligned by {found}'s points, where the original has FAN's"
+            self.landmarks, self.weights = found, self.weights + files
+        self.version = f"2, alignment: {self.landmarks or 'none'}"
+        self.unofficial = weights.doubt(ENTRY, self._files.values())
+        self.description = "; ".join(filter(None, (said, self.unofficial)))
         self.device = "auto"
         self._loading = threading.Lock()
         self._model: Model | None = None
@@ -92,6 +98,21 @@ class PCAVS:
         made = model.pictures(identity[0], poses[answered], heard, frames.start)
         box = tuple(edge / side for edge in (left, top, left + length, top + length))
         return Animation(_placed(made, crops[answered], square, side), first_frame=frames.start + 1, crop=box)
+
+    def _alignment(self) -> tuple[str, list[Path]]:
+        """The landmark backend to be used and its files."""
+        from baselines.nets import pc_avs_points
+
+        try:
+            return self.landmarks, pc_avs_points.files(self.landmarks)
+        except weights.WeightsError:
+            if self.stand_in is None:
+                raise
+            try:
+                return self.stand_in, pc_avs_points.files(self.stand_in)
+            except weights.WeightsError:
+                pass  # what is missing of the original's own is the better advice
+            raise
 
     def _seen(self, frames: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
         """Frames (n, s, s, 3) -> what the networks see, (n, 224, 224, 3), and the crops to there, (n, 2, 3)."""
@@ -132,21 +153,11 @@ def _placed(
         yield put_back(picture, crop, square, side)
 
 
-def _doubt(files: dict[str, Path]) -> str:
-    """What is to be said of files that are not known to be the official ones, for the description."""
-    known = {Path(file.name).name: file.sha256 for file in weights.entry(ENTRY).files}
-    sums = [(path, known[path.name]) for path in files.values()]
-    other = [path.name for path, official in sums if official is not None and weights.sha256(path) != official]
-    said = f"; not the official file: {', '.join(other)}" if other else ""
-    unverified = any(official is None for _, official in sums)
-    return said + ("; not verified: the official files' sums are not known" if unverified else "")
-
-
 class PCAVSDlib(PCAVS):
     """PC-AVS aligned by dlib's 68 points instead of FAN's: for where FAN's weights are not."""
 
     name = "pc-avs-dlib"
-    landmarks = "dlib"
+    landmarks, stand_in = "dlib", None
     description = f"{_WHAT}; aligned by dlib's points"
 
 

@@ -6,9 +6,9 @@ over 5 frames, resized to 96x96; its lower half made black, the face itself besi
 window of 0.2 s that begins with the frame; the network's picture resized to the box and put back without blending.
 The last frames of a clip have no whole window: Wav2Lip ends 3 frames before the sound does, and so do we.
 
-What differs, because it cannot be otherwise here: the official program finds faces with S3FD, and here they are found
-by ``fctfg.face_detection`` (YuNet, else dlib) or by the detector that is handed over; the method's description says
-which. And the sound is what the protocol hands over, not a file decoded by FFmpeg to 16 bits.
+Faces are found by S3FD, as in the official program, where its weights are here; else by YuNet, else by dlib, or by the
+detector that is handed over: the method's description and version say which. The sound is what the protocol hands
+over, not a file decoded by FFmpeg to 16 bits.
 
 K R Prajwal, R. Mukhopadhyay, V. P. Namboodiri, C. V. Jawahar: "A Lip Sync Expert Is All You Need for Speech to Lip
 Generation In the Wild", ACM Multimedia 2020. The weights were trained on LRS2: personal, research and non-commercial
@@ -44,11 +44,11 @@ class Wav2LipError(ValueError):
 class Wav2Lip:
     """Wav2Lip from one picture: the first frame throughout, its lips driven by the sound. The paper's setting (A20).
 
-    ``detector``: finds the faces (``fctfg.face_detection.Detector``); None: the first that is there. Whatever it is,
-    only its best box counts. One whose name is "s3fd" is handed frames in BGR, as the official program does, although
+    ``detector``: finds the faces (``fctfg.face_detection.Detector``); None: S3FD, else the first that is there.
+    Whatever it is, only its best box counts. S3FD is handed frames in BGR, as the official program does, although
     the detector takes RGB. ``device``: cpu, cuda:N or auto, set before the first clip.
 
-    ``unofficial``: why the checkpoint is not the authors' file, by its size and sha256; '' when it is. Built without
+    ``unofficial``: why the checkpoint is not known to be the authors' file; "" when it is. Built without
     weights or without a detector: WeightsError or DetectorError, one line with what to fetch.
     """
 
@@ -61,10 +61,12 @@ class Wav2Lip:
 
     def __init__(self, detector: face_detection.Detector | None = None) -> None:
         path = weights.require(self.checkpoint)
-        self.detector = detector or face_detection.choose("auto")
+        self.detector = detector or face_detection.choose(_best_detector())
         self.weights = [path]
         self.version = f"1, faces: {self.detector.name} ({self.detector.version})"
-        self.unofficial = _unofficial(self.checkpoint, path)
+        self.unofficial = weights.doubt(self.checkpoint, [path])
+        if self.unofficial:
+            _refuse_other_checkpoint(self.checkpoint, path)
         stand_in = "" if self.detector.name == "s3fd" else ", where the official program has S3FD"
         marked = f"; {self.unofficial}" if self.unofficial else ""
         self.description = f"{self.description}; faces found by {self.detector.name}{stand_in}{marked}"
@@ -195,13 +197,13 @@ class Wav2LipGANFullVideo(Wav2LipFullVideo):
     checkpoint = "wav2lip_gan"
 
 
-def _unofficial(name: str, path: Path) -> str:
-    """Why the file is not the official one of the entry ``name``, or ''. WeightsError: it is the other entry's file."""
-    file = weights.entry(name).files[0]
-    if weights.check(file, path) in ("ok", "no sum published"):
-        return ""
+def _best_detector() -> str:
+    return "s3fd" if face_detection.S3FD.unavailable() is None else "auto"
+
+
+def _refuse_other_checkpoint(name: str, path: Path) -> None:
+    """WeightsError where the file is the other entry's under this one's name."""
     for other in {"wav2lip", "wav2lip_gan"} - {name}:
         file = weights.entry(other).files[0]
         if file.sha256 and weights.check(file, path) == "ok":
             raise WeightsError(f"{path}: is {file.name} under another name; rename it, or use the method for {other}")
-    return f"{path.name} is NOT THE OFFICIAL FILE (sha256 {weights.sha256(path)[:12]}...)"

@@ -7,7 +7,6 @@ and so crops, differ between detectors.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from importlib import metadata, util
 from typing import Protocol
 
@@ -34,20 +33,18 @@ class Detector(Protocol):
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]: ...
 
 
-def choose(name: str = "auto", device: str = "cpu", known: Mapping[str, type] | None = None) -> Detector:
+def choose(name: str = "auto", device: str = "cpu") -> Detector:
     """The named detector, or for "auto" the first of ORDER whose package and weights are there.
 
-    ``known``: the detectors to choose from (DETECTORS). ``device``: for detectors that torch runs; those here know only
-    the CPU. Raises DetectorError naming what is missing.
+    ``device``: for S3FD; the others know only the CPU. Raises DetectorError naming what is missing.
     """
-    known = DETECTORS if known is None else known
-    if name != "auto" and name not in known:
-        raise DetectorError(f"unknown face detector '{name}'; known are auto, {', '.join(known)}")
+    if name != "auto" and name not in DETECTORS:
+        raise DetectorError(f"unknown face detector '{name}'; known are auto, {', '.join(DETECTORS)}")
     reasons = {}
     for candidate in ORDER if name == "auto" else (name,):
-        reasons[candidate] = known[candidate].unavailable()
+        reasons[candidate] = DETECTORS[candidate].unavailable()
         if reasons[candidate] is None:
-            return known[candidate](device)
+            return DETECTORS[candidate](device)
     raise DetectorError("no face detector: " + "; ".join(f"{k}: {v}" for k, v in reasons.items()))
 
 
@@ -113,4 +110,27 @@ class DlibHog:
         return found
 
 
-DETECTORS: dict[str, type] = {"yunet": YuNet, "dlib": DlibHog}
+class S3FD:
+    """S3FD as face-alignment runs it for FOMM's crops: frames searched at the size given, score over 0.5, overlap 0.3.
+
+    LSE's own search, a quarter of the size and a score over 0.9, is ``fctfg.face_s3fd.S3FD`` by default. "auto" never
+    takes it: were it, weights that were fetched for LSE would change the crops of the next list without a word.
+    """
+
+    name = "s3fd"
+
+    def __init__(self, device: str = "cpu") -> None:
+        from fctfg import face_s3fd  # imports torch
+
+        self._search = face_s3fd.S3FD(weights.require("s3fd"), device, scale=1.0, threshold=0.5, overlaps=(0.3,))
+        self.version = f"{self._search.version}, whole size, score 0.5"
+
+    @staticmethod
+    def unavailable() -> str | None:
+        return None if weights.find("s3fd") else weights.missing("s3fd")
+
+    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
+        return self._search(frames)
+
+
+DETECTORS: dict[str, type] = {"yunet": YuNet, "dlib": DlibHog, "s3fd": S3FD}

@@ -87,7 +87,7 @@ class Inception:
         """(n, H, W, 3) uint8 RGB -> (n, 2048) float32. A frame's features do not depend on the others."""
         import torch
 
-        from metrics.exact_float32 import exact_float32
+        from fctfg.exact_float32 import exact_float32
 
         found = [np.zeros((0, DIMENSION), np.float32)]
         size = _BATCH["cpu" if self.device == "cpu" else "cuda"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metrics.face_pixels import rgb_to_hsv
+from fctfg.face_pixels import rgb_to_hsv
 
 #: The default of version 0.5.1. From 0.6 on it is 27, and cuts close together are merged.
 THRESHOLD = 30.0

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from metrics.face_pixels import crop_filled, resize_bilinear
+from fctfg.face_pixels import crop_filled, resize_bilinear
 from metrics.face_scenes import ShotCuts
 
 

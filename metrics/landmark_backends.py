@@ -15,12 +15,11 @@ from __future__ import annotations
 import threading
 from functools import lru_cache
 from importlib import metadata, util
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fctfg import weights
+from fctfg.fan import open_fan
 from metrics.definition import load
 from metrics.frame_values import Extractor
 from metrics.landmark_rows import described, grey, installed, row
@@ -107,7 +106,7 @@ class Fan68:
         points, boxes = (weights.require(*wanted) for wanted in _FAN_FILES)
         package = f"face-alignment {metadata.version('face-alignment')}"
         self.version = f"{package}, {described(points)}, {described(boxes)}, not mirrored"
-        self._net = _face_alignment(points, boxes, device)
+        self._net = open_fan(points, boxes, device)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         return np.stack([self._one(frame) for frame in frames])
@@ -115,27 +114,3 @@ class Fan68:
     def _one(self, frame: np.ndarray) -> np.ndarray:
         boxes = self._net.face_detector.detect_from_image(frame.copy())
         return row(boxes, frame.shape, lambda box: self._net.get_landmarks_from_image(frame, [box])[0])
-
-
-def _face_alignment(points: Path, boxes: Path, device: str) -> Any:
-    """face-alignment's networks with the given files, where the package itself would go and download them."""
-    import face_alignment
-    import torch
-    from face_alignment.models import FAN
-
-    class Local(face_alignment.FaceAlignment):
-        def _load_native(
-            self, network_name: str, network_size: int, device: str, dtype: torch.dtype
-        ) -> torch.nn.Module:
-            net = FAN(network_size)
-            net.load_state_dict(weights.load_state_dict(points))
-            return net.to(device, dtype=dtype).eval()
-
-    return Local(
-        face_alignment.LandmarksType.TWO_D,
-        device=device,
-        flip_input=False,
-        face_detector="sfd",
-        face_detector_kwargs={"path_to_detector": str(boxes)},
-        compile=False,
-    )

@@ -76,7 +76,7 @@ class LPIPS:
         """
         import torch
 
-        from metrics.exact_float32 import exact_float32
+        from fctfg.exact_float32 import exact_float32
 
         if generated.shape != reference.shape:
             raise ValueError(f"frames of {tuple(generated.shape)} cannot be compared with {tuple(reference.shape)}")

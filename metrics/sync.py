@@ -209,13 +209,13 @@ def _load_network(path: str, device: str) -> SyncNet:
 
 @lru_cache(maxsize=2)
 def _load_s3fd(path: str, device: str) -> Any:
-    from metrics.face_s3fd import S3FD
+    from fctfg.face_s3fd import S3FD
 
     return S3FD(path, device)
 
 
 @lru_cache(maxsize=2)
 def _open_detector(name: str) -> Any:
-    from metrics.face_detection import choose
+    from fctfg.face_detection import choose
 
     return choose(name)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from metrics.face_pixels import resize_bilinear
+from fctfg.face_pixels import resize_bilinear
 from metrics.face_tracks import FaceTracker
 from metrics.interface import Context, MetricFailure
 from metrics.syncnet import SIZE, LipEmbedder, SyncNet

@@ -30,6 +30,6 @@ def dlib() -> str | None:
 
 
 def _with_detector(name: str) -> str | None:
-    from metrics.face_detection import DETECTORS
+    from fctfg.face_detection import DETECTORS
 
     return _weights("syncnet") or DETECTORS[name].unavailable()

@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fctfg.weights import WeightsError, load_state_dict, sha256
-from metrics.exact_float32 import exact_float32
+from fctfg.exact_float32 import exact_float32
+from fctfg.weights import check_state, load_state_dict, sha256
 
 WINDOW = 5  # frames
 COLUMNS = 20  # MFCC columns in a window
@@ -88,26 +88,6 @@ def state_shapes() -> dict[str, tuple[int, ...]]:
             shapes[f"netfc{branch}.{index}.bias"] = (outputs,)
         shapes |= {f"netfc{branch}.1.{name}": (512,) for name in _NORM}
     return shapes
-
-
-def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path | str) -> None:
-    """Hold ``state`` against ``shapes``.
-
-    ``num_batches_tracked`` plays no part in inference and may be there or not: PyTorch before 0.4.1 did not save it.
-
-    Raises:
-        WeightsError: naming the first key that is missing, no tensor, of the wrong shape, or not expected.
-    """
-    for key, shape in shapes.items():
-        if key not in state:
-            raise WeightsError(f"{path}: key '{key}' is missing")
-        if not isinstance(state[key], Tensor):
-            raise WeightsError(f"{path}: key '{key}' is no tensor but a {type(state[key]).__name__}")
-        if tuple(state[key].shape) != shape:
-            raise WeightsError(f"{path}: key '{key}' has shape {tuple(state[key].shape)}, and {shape} is expected")
-    for key in state:
-        if key not in shapes and not key.endswith(".num_batches_tracked"):
-            raise WeightsError(f"{path}: key '{key}' is not expected")
 
 
 def load_syncnet(path: Path | str, device: str | torch.device = "cpu") -> SyncNet:

@@ -57,7 +57,7 @@ class Evaluation:
         """Key of what the method makes of a clip: the clip, the method with its weights, the encoder."""
         parts: dict = {
             "clip": clip_key,
-            "method": {k: v for k, v in self.method_record.items() if k not in ("name", "description")},
+            "method": {k: v for k, v in self.method_record.items() if k not in ("name", "description", "unofficial")},
             "encoder": stages.ENCODER,
         }
         if hasattr(self.method, "recording"):

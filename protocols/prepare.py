@@ -65,8 +65,7 @@ def with_crops(clips: ClipList, root: Path, args: argparse.Namespace) -> ClipLis
         return clips if clips.detector else replace(clips, crop_rule=WHOLE)
     if clips.detector:  # the list brought its boxes along
         return clips
-    from fctfg.face_detection import DetectorError
-    from metrics.face_detection import choose
+    from fctfg.face_detection import DetectorError, choose
 
     try:
         detector = choose(args.detector, cli.device_of(args))

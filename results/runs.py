@@ -73,6 +73,11 @@ class Run:
         return self.info["method"].get("kind") == CONTROL
 
     @property
+    def unofficial(self) -> str:
+        """Why the method's weights are not known to be its authors', or ''."""
+        return str(self.info["method"].get("unofficial") or "")
+
+    @property
     def name(self) -> str:
         """The method's own name; ``label`` may say more."""
         return str(self.info["method"]["name"])
@@ -291,7 +296,8 @@ def _order(run: Run) -> tuple:
     name = run.info["method"]["name"]
     order = _CONTROL_ORDER if run.is_control else _METHOD_ORDER
     place = order.index(name) if name in order else len(order) + (name == _METHOD_LAST)
-    return run.is_control, place, run.label.casefold(), run.label, block_order(run.block), str(run.path)
+    section = (run.is_control, bool(run.unofficial))
+    return *section, place, run.label.casefold(), run.label, block_order(run.block), str(run.path)
 
 
 def _list_identity(run: Run) -> tuple[str, tuple[str, ...]]:

@@ -47,15 +47,16 @@ class MetricInfo:
 class Summary:
     """``estimates`` and ``differences`` are keyed (method label, block, metric name); ``best`` (block, metric name).
 
-    ``methods`` are labels in table order, controls last. ``differences`` are against ``baseline``, which is None when
-    no run has it. ``undescribed``: unavailable metrics of which no run tells more than the reason. ``draws`` and
-    ``seed`` are the bootstrap's behind every interval.
+    ``methods`` are labels in table order, controls last; ``unofficial``: those whose weights are not known to be their
+    authors'. ``differences`` are against ``baseline``, which is None when no run has it. ``undescribed``: unavailable
+    metrics of which no run tells more than the reason. ``draws`` and ``seed``: the bootstrap's, behind every interval.
     """
 
     runs: tuple[Run, ...]
     blocks: tuple[Block, ...]
     methods: tuple[str, ...]
     controls: frozenset[str]
+    unofficial: frozenset[str]
     metrics: tuple[MetricInfo, ...]
     estimates: dict[tuple[str, Block, str], Estimate]
     baseline: str | None
@@ -126,7 +127,8 @@ def summarise(
                     differences[run.label, block, metric.name] = statistics.paired_difference(
                         found, values[base.label], run.identity_of, metric.better, **options
                     )
-            winner = _winner([run for run in here if not run.is_control], values, metric, options)
+            compete = [run for run in here if not run.is_control and not run.unofficial]
+            winner = _winner(compete, values, metric, options)
             if winner is not None:
                 best[block, metric.name] = winner
     return Summary(
@@ -134,6 +136,7 @@ def summarise(
         blocks=blocks,
         methods=methods,
         controls=frozenset(run.label for run in runs if run.is_control),
+        unofficial=frozenset(run.label for run in runs if run.unofficial),
         metrics=metrics,
         estimates=estimates,
         baseline=baseline,

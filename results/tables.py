@@ -16,7 +16,12 @@ from results.table import Cell, Column, Group, Notes, Table, TableRow
 Columns = Mapping[Block, Sequence[MetricInfo]]
 MOTIONS = (("lip", "lip"), ("pose", "pose"), ("blink", "eye blink"), ("gaze", "eye gaze"))
 _DECIMALS = {"lse_c_puppet": 3, "SSIM": 3, "MS-SSIM": 3, "PSNR": 2, "LMD": 2, "LSE-C": 2, "LSE-D": 2}
-BOLD_NOTE = "Bold: the best method (controls aside), where a paired 95 % interval says that it beats the second best."
+#: the heading over methods whose weights are not known to be their authors'; they compete for no bold figure
+UNOFFICIAL = "weights not known to be official"
+BOLD_NOTE = (
+    "Bold: the best method (controls and unknown weights aside), where a paired 95 % interval says that it beats the "
+    "second best."
+)
 INTERVAL_NOTE = (
     "Brackets: 95 % interval of the mean over clips, bootstrapped over speakers and widened for their small number, so "
     "that it can reach beyond a metric's range. A count such as 7/9 beside a number: only so many of the expected "
@@ -118,17 +123,21 @@ def count_cell(run: Run | None) -> Cell:
 
 
 def section_of(summary: Summary, method: str) -> str:
-    """Where the method's row stands: controls have a section of their own."""
-    return "controls" if method in summary.controls else ""
+    """Where the method's row stands: controls have a section of their own, and so have unknown weights."""
+    if method in summary.controls:
+        return "controls"
+    return UNOFFICIAL if method in summary.unofficial else ""
 
 
 def warnings(summary: Summary, blocks: Sequence[Block]) -> list[str]:
-    """What has to stand on the face of a table: one line for each incomplete run of ``blocks`` and each mismatch."""
+    """What has to stand on the face of a table, a line each: incomplete runs, unknown weights, mismatches."""
     found = [
         f"INCOMPLETE: {run.n_scored} of {run.n_expected} clips scored: {run.label} on {run.block.text} ({_counts(run)})"
         for run in summary.incomplete
         if run.block in blocks
     ]
+    doubted = {run.label: run.unofficial for run in summary.runs if run.unofficial and run.block in blocks}
+    found += [f"{UNOFFICIAL.upper()}: {label}: {why}" for label, why in doubted.items()]
     return found + [f"MIXED: {text}" for text in summary.mixed]
 
 

@@ -21,8 +21,8 @@ from test_metrics_sync import moving_picture, speech_like
 from test_metrics_sync_clip import Planted, nodding
 from test_metrics_sync_faces import draw
 
-from metrics import face_s3fd, sync
-from metrics.face_pixels import resize_bilinear
+from fctfg import face_s3fd, sync
+from fctfg.face_pixels import resize_bilinear
 from metrics.interface import Context, Footage
 from metrics.syncnet import load_syncnet, window_flops
 

@@ -201,7 +201,7 @@ def _landmarks_of_faces(data: str) -> Iterator[Row]:
         yield Row("LMD", ("lmd_eat_*",), script, "frames to value", data, "relative", relative(ours, wanted), 1e-9)
     with mock.patch.dict(os.environ, {"FCTFG_WEIGHTS": str(REAL.parent / "weights")}):
         if missing() is None:
-            from metrics.face_detection import choose
+            from fctfg.face_detection import choose
 
             detect, name = choose("yunet"), "lmd_mouth_106"
             model = str(weights.require("landmarks106"))
@@ -278,8 +278,8 @@ def crops() -> Iterator[Row]:
     import torch
     from test_metrics_sync_faces import draw, noise, run_tracker
 
-    from metrics import face_s3fd
-    from metrics.face_pixels import resize_bilinear
+    from fctfg import face_s3fd
+    from fctfg.face_pixels import resize_bilinear
     from metrics.regression import material
 
     levels, script = "absolute, levels", "literal transcription (tests/sync_literal.py)"

@@ -109,8 +109,8 @@ def sync() -> Iterator[Stage]:
     import torch
     from test_metrics_sync_faces import draw, run_tracker
 
-    from metrics import face_s3fd
-    from metrics.face_pixels import resize_bilinear
+    from fctfg import face_s3fd
+    from fctfg.face_pixels import resize_bilinear
     from metrics.mfcc import mfcc, to_int16
     from metrics.sync_score import lse
     from metrics.syncnet import LipEmbedder, embed_speech, load_syncnet

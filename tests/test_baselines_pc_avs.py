@@ -390,8 +390,19 @@ def test_fans_files_are_asked_for_by_name(found, monkeypatch, tmp_path):
     pytest.importorskip("face_alignment")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(pc_avs.PCAVS, "stand_in", None)
     with pytest.raises(weights.MissingWeights, match="2DFAN4"):
         pc_avs.PCAVS()
+
+
+def test_where_fan_is_not_dlib_aligns_and_it_is_said(found, monkeypatch, tmp_path):
+    pytest.importorskip("dlib")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    method = pc_avs.PCAVS()
+    assert method.version == "2, alignment: dlib" == pc_avs.PCAVSDlib().version
+    assert "aligned by dlib's points, where the original has FAN's" in method.description
+    assert any("shape_predictor_68" in path.name for path in method.weights)
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -400,9 +411,10 @@ def test_a_file_that_is_not_the_official_one_is_marked(found, folder, monkeypatc
     path = folder / "pc_avs" / "latest_net_E.pth"
     sums = {path.name: weights.sha256(path) if right else "0" * 64}
     files = tuple(replace(file, sha256=sums.get(Path(file.name).name)) for file in entry.files)
-    assert "not verified" in pc_avs.PCAVSVox().description
+    assert "not verified" in pc_avs.PCAVSVox().unofficial
     monkeypatch.setitem(weights.CATALOGUE, "pc_avs", replace(entry, files=files))
-    assert ("not the official file: latest_net_E.pth" in pc_avs.PCAVSVox().description) is not right
+    assert ("not the official file: latest_net_E.pth" in pc_avs.PCAVSVox().unofficial) is not right
+    assert pc_avs.PCAVSVox().unofficial in pc_avs.PCAVSVox().description
 
 
 def test_listing_it_imports_nothing_heavy_and_shows_licence_and_source():

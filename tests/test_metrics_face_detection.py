@@ -10,9 +10,8 @@ import pytest
 import torch
 from test_metrics_sync_faces import draw, noise
 
-from fctfg.face_detection import ORDER, DetectorError
-from metrics import face_s3fd
-from metrics.face_detection import DETECTORS, choose
+from fctfg import face_s3fd
+from fctfg.face_detection import DETECTORS, ORDER, DetectorError, choose
 from metrics.sync import face_detector
 
 
@@ -74,7 +73,7 @@ def test_it_is_not_the_search_of_lse(drawn):
 
 def test_asking_what_is_there_loads_no_torch():
     code = (
-        "import sys; from metrics.face_detection import DETECTORS\n"
+        "import sys; from fctfg.face_detection import DETECTORS\n"
         "[kind.unavailable() for kind in DETECTORS.values()]\n"
         "assert 'torch' not in sys.modules and 'cv2' not in sys.modules"
     )

@@ -8,11 +8,11 @@ import lmd_literal as literal
 import numpy as np
 import pytest
 
+from fctfg.face_detection import choose
 from fctfg.media import read_video
 from fctfg.weights import WeightsError
 from metrics import landmark_106
 from metrics.evaluate import Evaluator, Footage
-from metrics.face_detection import choose
 from metrics.landmark_106 import DLIB_MOUTH, POINTS
 from metrics.landmark_backends import backend, dlib_missing
 from metrics.landmark_rows import SECOND, WIDTH, points_of, row

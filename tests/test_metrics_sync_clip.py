@@ -255,7 +255,7 @@ def test_the_scripts_encodings_lose_something_and_keep_the_clip(net):
 def test_a_voxceleb2_clip_equals_the_transcription(real, weights_dir, monkeypatch, net, reference, run):
     """Real frames and sound, YuNet's boxes."""
     pytest.importorskip("cv2")
-    from metrics.face_detection import choose
+    from fctfg.face_detection import choose
 
     monkeypatch.setenv("FCTFG_WEIGHTS", str(weights_dir))
 

@@ -10,9 +10,9 @@ import pytest
 import sync_literal as literal
 import torch
 
+from fctfg import face_pixels as pixels
+from fctfg import face_s3fd as s3fd
 from fctfg.weights import WeightsError
-from metrics import face_pixels as pixels
-from metrics import face_s3fd as s3fd
 from metrics.face_scenes import ShotCuts
 from metrics.face_tracks import FaceTracker, TrackRules
 

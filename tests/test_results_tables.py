@@ -9,7 +9,7 @@ import re
 
 import pytest
 from test_results_fabricated import METRICS, fabricate
-from test_results_runs import change_run
+from test_results_runs import change_method, change_run
 
 from results import csv_files, formats, paper, published_table, rows, runs, tables
 from results.rows import ResultsError, read_run
@@ -152,6 +152,23 @@ def test_bold_needs_a_paired_interval_and_a_method(tmp_path):
     for column in ("SSIM", "PSNR", "LMD", "LSE-C"):
         assert [cell(table, name, "VoxCeleb2", column).bold for name in ("weak", "strong", "perfect")] == [0, 1, 0]
     assert tables.BOLD_NOTE in table.remarks
+
+
+def test_unknown_weights_stand_apart_and_win_nothing(tmp_path):
+    """A checkpoint that is not known to be the authors' can never pass for their result."""
+    fabricate(tmp_path / "a", "weak", seed=1)
+    fabricate(tmp_path / "b", "strong", seed=2, gain=1.0)
+    fabricate(tmp_path / "c", "random", seed=3, gain=3.0)
+    change_method(tmp_path / "c", unofficial="not the official file: w.pth (sha256 0)")
+    table = table_of(summary_of(tmp_path))
+    assert [(row.label, row.section) for row in table.rows[-2:]] == [("weak", ""), ("random", tables.UNOFFICIAL)]
+    for column in ("SSIM", "PSNR", "LMD", "LSE-C"):
+        assert [cell(table, name, "VoxCeleb2", column).bold for name in ("weak", "strong", "random")] == [0, 1, 0]
+    said = "WEIGHTS NOT KNOWN TO BE OFFICIAL: random: not the official file: w.pth (sha256 0)"
+    assert table.warnings == (said,)
+    for text in (formats.to_markdown(table), formats.to_latex(table)):
+        assert tables.UNOFFICIAL in text
+        assert "w.pth" in text
 
 
 def test_equal_methods_and_a_single_method_are_never_bold(tmp_path):

@@ -71,28 +71,9 @@ def _dlib(path: Path) -> Points:
 
 
 def _fan(points_file: Path, boxes_file: Path, device: str) -> Points:
-    import face_alignment
-    import torch
-    from face_alignment.models import FAN
+    from fctfg.fan import open_fan
 
-    class Local(face_alignment.FaceAlignment):
-        """The package's networks with the given file, where it would download its own."""
-
-        def _load_native(
-            self, network_name: str, network_size: int, device: str, dtype: torch.dtype
-        ) -> torch.nn.Module:
-            net = FAN(network_size)
-            net.load_state_dict(weights.load_state_dict(points_file))
-            return net.to(device, dtype=dtype).eval()
-
-    net = Local(
-        face_alignment.LandmarksType.TWO_D,
-        device=device,
-        flip_input=False,
-        face_detector="sfd",
-        face_detector_kwargs={"path_to_detector": str(boxes_file)},
-        compile=False,
-    )
+    net = open_fan(points_file, boxes_file, device)
 
     def points(frame: np.ndarray) -> np.ndarray:
         boxes = net.face_detector.detect_from_image(frame.copy())

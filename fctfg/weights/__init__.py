@@ -11,8 +11,8 @@ where other packages keep theirs: torch hub's checkpoints, insightface's models,
 """
 
 from fctfg.weights.catalogue import CATALOGUE, Entry, File, WeightsError, entry
-from fctfg.weights.download import check, fetch
-from fctfg.weights.load import load_state_dict
+from fctfg.weights.download import check, doubt, fetch
+from fctfg.weights.load import check_state, load_state_dict
 from fctfg.weights.lookup import MissingWeights, cache_folder, find, locate, missing, require, sha256
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "WeightsError",
     "cache_folder",
     "check",
+    "check_state",
+    "doubt",
     "entry",
     "fetch",
     "find",

@@ -9,7 +9,7 @@ import shutil
 import urllib.request
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fctfg.weights.catalogue import Entry, File, WeightsError, entry
@@ -47,6 +47,21 @@ def check(file: File, path: Path) -> str:
         return "no sum published"
     found = sha256(path)
     return "ok" if found == file.sha256 else f"WRONG: sha256 {found[:12]}..., should be {file.sha256[:12]}..."
+
+
+def doubt(name: str, paths: Iterable[Path]) -> str:
+    """Why the files of the entry ``name``, at ``paths``, are not known to be the official ones; "" where they are."""
+    official = {Path(file.name).name: file for file in entry(name).files}
+    wrong, unknown = [], []
+    for path in paths:
+        found = check(official[path.name], path)
+        if found == "no sum published":
+            unknown.append(path.name)
+        elif found != "ok":
+            wrong.append(f"{path.name} (sha256 {sha256(path)[:12]}...)")
+    said = [f"not the official file: {', '.join(wrong)}"] if wrong else []
+    said += [f"not verified, for no official sum is known: {', '.join(unknown)}"] if unknown else []
+    return "; ".join(said)
 
 
 def _download(file: File, folder: Path, weights: Entry) -> Path:

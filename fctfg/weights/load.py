@@ -39,6 +39,28 @@ def load_state_dict(path: str | os.PathLike) -> Mapping[str, Any]:
     return state
 
 
+def check_state(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike) -> None:
+    """Hold ``state`` against ``shapes``.
+
+    ``num_batches_tracked`` plays no part in inference and may be there or not: PyTorch before 0.4.1 did not save it.
+
+    Raises:
+        WeightsError: naming the first key that is missing, no tensor, of the wrong shape, or not expected.
+    """
+    import torch
+
+    for key, shape in shapes.items():
+        if key not in state:
+            raise WeightsError(f"{path}: key '{key}' is missing")
+        if not isinstance(state[key], torch.Tensor):
+            raise WeightsError(f"{path}: key '{key}' is no tensor but a {type(state[key]).__name__}")
+        if tuple(state[key].shape) != shape:
+            raise WeightsError(f"{path}: key '{key}' has shape {tuple(state[key].shape)}, and {shape} is expected")
+    for key in state:
+        if key not in shapes and not key.endswith(".num_batches_tracked"):
+            raise WeightsError(f"{path}: key '{key}' is not expected")
+
+
 def _reason(message: str) -> str:
     if asked := re.search(r"GLOBAL (\S+)", message):
         return f"asks for {asked[1]}, which is more than tensors, and is refused; {_REMEDY}"

@@ -1,7 +1,8 @@
 """Inference in true float32.
 
 A GPU rounds what enters a convolution to TF32, three digits, unless it is told not to. Scores and boxes would then
-differ between a CPU and a GPU, and between two GPUs, in the third digit. Every network of the metrics runs inside this.
+differ between a CPU and a GPU, and between two GPUs, in the third digit. Every network that measures, and every one
+that detects, runs inside this.
 """
 
 from __future__ import annotations

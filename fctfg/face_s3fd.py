@@ -21,10 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fctfg.weights import WeightsError, load_state_dict, sha256
-from metrics.exact_float32 import exact_float32
-from metrics.face_pixels import resize_bilinear
-from metrics.syncnet import check_state
+from fctfg.exact_float32 import exact_float32
+from fctfg.face_pixels import resize_bilinear
+from fctfg.weights import WeightsError, check_state, load_state_dict, sha256
 
 #: name, inputs, outputs, kernel; "pool" halves the map.
 _TRUNK = (
