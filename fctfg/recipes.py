@@ -163,6 +163,10 @@ class InversionStage:
     perceptual: float = 0.8
     identity: float = 0.1
     ema: float = 0.999
+    # The generator stays as stage one left it (pSp, the paper), or learns with the encoder, at so many times its rate
+    # (see FCTFGStage.generator_rate_ratio): for budgets in which adversarial training has not come to draw faces.
+    train_generator: bool = False
+    generator_rate_ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -187,14 +191,19 @@ class FCTFGStage:
     rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     ema: float = 0.999
+    # The generator's equalised weights are of size one where a plain layer's are of size 1 / sqrt(inputs): at the same
+    # rate it moves that much more slowly. How many times its rate is the others'; 1: as a public pre-trained one wants.
+    generator_rate_ratio: float = 1.0
     # A21: "the aforementioned pre-trained models are fine-tuned": these are; the networks of the losses never are.
     fine_tuned: tuple[str, ...] = ("encoder", "audio_encoder", "generator")
     # Statistics of batch normalisation stay those of the pre-trained encoders.
     freeze_batchnorm: bool = True
     # A22: the source frame, from the same clip as the driving window.
     source: Literal["random", "first"] = "random"
-    # the adversarial term joins after this many steps; the paper has it from the start
+    # the adversarial and the orthogonality term join after so many steps; the paper has both from the start, where
+    # encoder and generator know faces already. Codes that say nothing yet are most cheaply orthogonal by vanishing.
     gan_from: int = 0
+    ortho_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -235,7 +244,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """The recipe in a checkpoint. SettingsError where it has fields that this version does not know, or lacks."""
+        """The recipe in a checkpoint. SettingsError where it has fields that this version does not know."""
         return settings.rebuild(cls, json.loads(text))
 
 

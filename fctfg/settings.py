@@ -39,11 +39,13 @@ def differences(one: Any, other: Any) -> list[str]:
 
 
 def rebuild(cls: type[Settings], data: dict, path: str = "") -> Settings:
-    """What ``dataclasses.asdict`` and JSON made of a ``cls``. SettingsError where the fields are not the same."""
+    """What ``dataclasses.asdict`` and JSON made of a ``cls``. SettingsError for a field that is not known here.
+
+    A field that ``data`` lacks has come in since, and takes its default: a new field's default is what was done before.
+    """
     hints, known = get_type_hints(cls), {f.name for f in fields(cls)}
-    if set(data) != known:
-        odd = ", ".join(path + name for name in sorted(set(data) ^ known))
-        raise SettingsError(f"settings of another version: {odd} known to one of the two only")
+    if odd := ", ".join(path + name for name in sorted(set(data) - known)):
+        raise SettingsError(f"settings of a later version: {odd} not known here; update fctfg")
     values = {}
     for name, value in data.items():
         if is_dataclass(hints[name]):

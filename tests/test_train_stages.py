@@ -211,6 +211,27 @@ def test_rate_betas_and_batch_are_the_recipe_s(earlier):  # A6
     assert tiny.recipe("fctfg.batch=6").fctfg.batch == 6
 
 
+def test_the_generators_rate_is_a_multiple_of_the_others(earlier):
+    """Equalised weights have unit size; at one rate for all they would hardly move."""
+    built = stage(earlier, "fctfg.rate=1e-3", "fctfg.generator_rate_ratio=5")
+    others, generator = built.optimizers["model"].param_groups
+    assert (others["lr"], generator["lr"]) == (1e-3, 5e-3)
+    own = {id(p) for p in built.model.generator.parameters() if p.requires_grad}
+    assert {id(p) for p in generator["params"]} == own
+    everything = {id(p) for p in built.model.parameters() if p.requires_grad}
+    assert {id(p) for p in others["params"]} == everything - own
+    before = built.model.generator.state_dict()["conv1.conv.weight"].clone()
+    built.step(batch(), 0)
+    step = (built.model.generator.state_dict()["conv1.conv.weight"] - before).abs().max()
+    assert 4e-3 < step < 6e-3  # Adam's first step is the rate
+
+
+def test_orthogonality_joins_when_the_recipe_says(earlier):
+    built = stage(earlier, "fctfg.ortho_from=2")
+    assert ["ortho" in built.step(batch(), step) for step in range(4)] == [False, False, True, True]
+    assert "ortho" in stage(earlier).step(batch(), 0)
+
+
 def test_what_is_fine_tuned_moves_and_the_rest_stays(earlier):  # A21
     for parts in (("encoder",), ("audio_encoder", "generator")):
         built = stage(earlier, f"fctfg.fine_tuned={','.join(parts)}")
@@ -278,6 +299,29 @@ def test_weight_offsets_are_trained_and_used(earlier, tmp_path):  # A3
     assert tiny.train("fctfg", tmp_path, 1, *choice)
     with pytest.raises(checkpoint.CheckpointError, match=r"encoder.weight_offsets: True, not False"):
         stage(tmp_path)
+
+
+def test_a_generator_can_learn_with_the_encoder_and_is_then_the_last_stage_s(earlier, tmp_path):
+    choice = ("inversion.train_generator=true", "inversion.generator_rate_ratio=4")
+    for name in ("stylegan2", "sync-expert"):
+        (tmp_path / name).symlink_to(earlier / name)
+    tiny.train("inversion", tmp_path, 2, *choice)
+    first, second = (predecessors.find(tmp_path, name, None, None, ()) for name in ("stylegan2", "inversion"))
+    learned, before = second.state("generator"), first.state("generator")
+    moved = {name.split(".")[0] for name, value in learned.items() if not torch.equal(value, before[name])}
+    assert moved == {"input", "conv1", "to_rgb1", "convs", "to_rgbs"}  # neither the mapping network nor the noise
+    built = stage(tmp_path, *choice)
+    assert torch.equal(built.model.generator.state_dict()["conv1.conv.weight"], learned["conv1.conv.weight"])
+    assert "generator" not in predecessors.find(earlier, "inversion", None, None, ()).networks
+
+    # and it grows: a larger picture begins as the small one's, enlarged
+    larger = ("generator.size=64", *choice)
+    tiny.train("stylegan2", tmp_path / "large", 1, "generator.size=64")
+    found = predecessors.find
+    grown = Inversion(tiny.recipe(*larger), context(), lambda s, sections: found(tmp_path / "large", s, None, None, ()))
+    grown.grow_from(second)
+    assert torch.equal(grown.generator.state_dict()["conv1.conv.weight"], learned["conv1.conv.weight"])
+    assert grown.average_generator.to_rgbs[-1].conv.weight.abs().max() == 0
 
 
 def test_the_expert_s_batch_is_half_matched():

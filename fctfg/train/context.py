@@ -77,9 +77,12 @@ class Context:
         return torch.compile(function, dynamic=False) if self.compiled else function
 
     def adam(
-        self, parameters: Iterable[nn.Parameter], rate: float, betas: tuple[float, float], lazy: int = 0
+        self, parameters: Iterable[nn.Parameter | dict], rate: float, betas: tuple[float, float], lazy: int = 0
     ) -> torch.optim.Adam:
-        """Adam; with a regulariser every ``lazy`` steps, its rate and betas by StyleGAN2's ratio (appendix B)."""
+        """Adam; with a regulariser every ``lazy`` steps, its rate and betas by StyleGAN2's ratio (appendix B).
+
+        ``parameters``: or groups of them, of which one may have a rate ("lr") of its own.
+        """
         ratio = lazy / (lazy + 1) if lazy else 1.0
         fused = self.device.type == "cuda"
         betas = (betas[0] ** ratio, betas[1] ** ratio)

@@ -50,7 +50,8 @@ class FCTFGStage:
             self.identity = loss_networks.identity(recipe, context)
 
         net = model.build(recipe)
-        stage_one.into(net.generator, "generator")
+        # where the generator learned with the encoder, it is stage two's
+        (stage_two if "generator" in stage_two.networks else stage_one).into(net.generator, "generator")
         stage_two.into(net.encoder, "encoder")
         net.start_at(stage_one.average(net.generator))
         if net.hypernetwork is not None:
@@ -62,7 +63,7 @@ class FCTFGStage:
         self.average_model = context.average_of(net)
         self.nets, self.ema = {"model": net}, {"model": self.average_model}
         s = self.settings
-        self.optimizers = {"model": context.adam((p for p in net.parameters() if p.requires_grad), s.rate, s.betas)}
+        self.optimizers = {"model": context.adam(self._groups(), s.rate, s.betas)}
         self.discriminator = None
         if self.strengths["gan"]:
             self.discriminator = context.place(self._discriminator(stage_one))
@@ -82,6 +83,8 @@ class FCTFGStage:
             if adversarial:
                 scores = self.judge(self.to_judge(generated, step))
                 parts["gan"] = losses.adversarial_generator(scores.float(), self.recipe.losses.gan_form)
+        if step < self.settings.ortho_from:
+            parts.pop("ortho", None)
         loss = losses.total(parts, self.strengths)
         context.descend("model", loss, self.optimizers["model"])
         report = {name: value.detach() for name, value in parts.items()} | {"total": loss.detach()}
@@ -191,6 +194,17 @@ class FCTFGStage:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+
+    def _groups(self) -> list[dict]:
+        """What is trained, for the optimizer; the generator at a rate of its own where the recipe has one."""
+        s, generator = self.settings, set(self.model.generator.parameters())
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if s.generator_rate_ratio == 1.0:
+            return [{"params": trained}]
+        return [
+            {"params": [p for p in trained if p not in generator]},
+            {"params": [p for p in trained if p in generator], "lr": s.rate * s.generator_rate_ratio},
+        ]
 
     def _expert(self, find: Callable) -> nn.Module:
         if self.recipe.latent.window < FRAMES:

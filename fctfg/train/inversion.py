@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fctfg import losses, model, weights
+from fctfg.nets.grow import grow_generator
 from fctfg.recipes import Recipe
 from fctfg.train import loss_networks
 from fctfg.train.checkpoint import CheckpointError
@@ -38,12 +39,20 @@ class Inversion:
             self.identity = loss_networks.identity(recipe, context)
         whole = model.build(recipe)
         stage_one.into(whole.generator, "generator")
-        self.generator = context.place(whole.generator, train=False)
+        self.generator = context.place(whole.generator, train=s.train_generator)
+        self.generator.style.requires_grad_(False)  # the mapping network has no part in an inversion
         self.average = stage_one.average(self.generator).to(context.device)
         self.encoder = context.place(whole.encoder)
         self.average_encoder = context.average_of(self.encoder)
         self.nets, self.ema = {"encoder": self.encoder}, {"encoder": self.average_encoder}
-        self.optimizers = {"encoder": context.adam(self.encoder.parameters(), s.rate, s.betas)}
+        self.average_generator = self.generator
+        groups = [{"params": list(self.encoder.parameters())}]
+        if s.train_generator:
+            self.average_generator = context.average_of(self.generator)
+            self.nets["generator"], self.ema["generator"] = self.generator, self.average_generator
+            trained = [p for p in self.generator.parameters() if p.requires_grad]
+            groups.append({"params": trained, "lr": s.rate * s.generator_rate_ratio})
+        self.optimizers = {"encoder": context.adam(groups, s.rate, s.betas)}
         self.encode = context.faster(self.encoder)
         self.synthesis = context.faster(self.generator.synthesis)
         self.hypernetwork = whole.hypernetwork
@@ -62,6 +71,8 @@ class Inversion:
         context.descend("encoder", loss, self.optimizers["encoder"])
         report = {name: value.detach() for name, value in parts.items()} | {"total": loss.detach()}
         follow(self.average_encoder, self.encoder, self.settings.ema, step)
+        if self.settings.train_generator:
+            follow(self.average_generator, self.generator, self.settings.ema, step)
         if self.hypernetwork is not None:
             report["hypernetwork"] = self.hypernetwork_step(x, codes.detach())
             follow(self.average_hypernetwork, self.hypernetwork, self.settings.ema, step)
@@ -102,8 +113,8 @@ class Inversion:
         codes, offsets = self.average_encoder(x) + self.average, None
         if self.hypernetwork is not None:
             iterations = self.recipe.encoder.offset_iterations
-            offsets = self.average_hypernetwork.refine(x, self.generator, codes, iterations)
-        return self.generator.synthesis(codes, noise="fixed", offsets=offsets)
+            offsets = self.average_hypernetwork.refine(x, self.average_generator, codes, iterations)
+        return self.average_generator.synthesis(codes, noise="fixed", offsets=offsets)
 
     def sample(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Eight pictures, each beside its reconstruction."""
@@ -124,9 +135,13 @@ class Inversion:
 
     def grow_from(self, trained: Predecessor) -> None:
         """Start from an encoder for smaller pictures: all that has the same name and shape, which is the body and the
-        pyramid. The heads are new, for they see maps of another size.
+        pyramid. The heads are new, for they see maps of another size. A generator that learned with it grows.
         """
         self._start_from({k: v for k, v in trained.state("encoder").items() if not k.startswith("styles.")})
+        if self.settings.train_generator and "generator" in trained.networks:
+            small = trained.recipe.generator.size
+            self.generator.load_state_dict(grow_generator(trained.state("generator"), small, self.generator))
+            self.average_generator.load_state_dict(self.generator.state_dict())
 
     def start_from(self, file: Path) -> None:
         """Start the encoder from ArcFace's ``model_ir_se50.pth``, as pSp does, or from another encoder's weights.
