@@ -1,6 +1,6 @@
 """Puppets before stock face networks: what do YuNet, mediapipe, dlib and ArcFace see?
 
-    python tests/puppets_judge.py --frames 200            # ../shared/weights beside the checkout, or --weights DIR
+    python tests/puppets_judge.py --frames 600            # ../shared/weights beside the checkout, or --weights DIR
 
 Prints one table: detection, landmark error, correlation of what the networks read with the puppets' truth, identity
 verification, one-axis sweeps within an identity, and detection on pictures that are no faces. Everything moves at
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from skimage.transform import SimilarityTransform
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -108,7 +109,7 @@ class Networks:
 
     def embed(self, image: np.ndarray, points: np.ndarray) -> np.ndarray:
         five = np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
-        matrix, _ = self.cv2.estimateAffinePartial2D(five, TEMPLATE, method=self.cv2.LMEDS)
+        matrix = SimilarityTransform.from_estimate(five, TEMPLATE).params[:2]  # least squares, as ArcFace has it
         face = self.cv2.warpAffine(image, matrix, (112, 112))
         tensor = (face.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 127.5
         out = self.arcface.run(None, {self.arcface.get_inputs()[0].name: tensor})[0][0]
@@ -292,7 +293,8 @@ def sweeps(nets: Networks, who: Identity, steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=200, help="pictures, four to an identity")
+    parser.add_argument("--frames", type=int, default=600, help="pictures in all")
+    parser.add_argument("--people", type=int, default=50, help="identities; each has its share of the pictures")
     parser.add_argument("--seed", type=int, default=1000, help="draws identities and motion")
     parser.add_argument("--yaw", type=float, default=30, help="largest angle drawn, degrees")
     parser.add_argument("--sweeps", type=int, default=6, help="identities for the one-axis sweeps; 0 for none")
@@ -303,7 +305,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     nets = Networks(args.weights)
-    mixed(nets, args.frames // 4, 4, args.seed, args.yaw, not args.no_dlib)
+    mixed(nets, args.people, args.frames // args.people, args.seed, args.yaw, not args.no_dlib)
     if args.sweeps:
         sweeps(nets, sample_identity(args.seed + 1, args.sweeps), 7)
 

@@ -7,6 +7,7 @@ an address is one that no program can fetch (a shared drive, a form): its entry 
 
 from __future__ import annotations
 
+from fctfg.weights.catalogue_baselines_makeittalk import MAKEITTALK
 from fctfg.weights.catalogue_model import MODEL
 from fctfg.weights.entries import Entry, File, WeightsError
 
@@ -271,17 +272,7 @@ CATALOGUE: dict[str, Entry] = {
             "https://github.com/wangsuzhen/Audio2Head",
             "README, 'Pretrained Checkpoint'",
         ),
-        Entry(
-            "makeittalk",
-            tuple(
-                File(f"makeittalk/{name}.pth")
-                for name in ("ckpt_autovc", "ckpt_content_branch", "ckpt_speaker_branch", "ckpt_116_i2i_comb")
-            ),
-            "the MakeItTalk baseline",
-            "Adobe's, LICENSE.md in the repository",
-            "https://github.com/yzhou359/MakeItTalk",
-            "README, 'Pre-trained Models'; put the four in a folder makeittalk",
-        ),
+        *MAKEITTALK,
         *MODEL,
     )
 }

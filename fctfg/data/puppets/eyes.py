@@ -108,7 +108,7 @@ def gaze_direction(eye: Eyes, sign: float) -> torch.Tensor:
     """Unit vectors ``(B, 3)`` in the head's frame to where the iris is seen; ``sign`` 1 is the subject's left eye."""
     radius = eye.radius[:, 0, 0]
     x = (
-        0.093 * eye.gaze_x[:, 0, 0] + 0.008 * sign + eye.parallax[:, 0]
+        0.101 * eye.gaze_x[:, 0, 0] + 0.008 * sign + eye.parallax[:, 0]
     ) / radius  # the eyes' axes open slightly outwards
     y = ((0.098 * eye.gaze_y.clamp(min=0) + 0.082 * eye.gaze_y.clamp(max=0))[:, 0, 0] + eye.parallax[:, 1]) / radius
     return torch.stack([x, y, (1 - x * x - y * y).sqrt()], -1)

@@ -66,7 +66,7 @@ def hairline(theta: torch.Tensor, cut: Style) -> torch.Tensor:
     burn = 0.03 - 0.15 * bell(az, 78.0, 6.0)
     nape = burn + 0.10 * bell(az, 97.0, 12.0) - 0.56 * smoothstep(az, 104.0, 130.0)
     below = nape + (-cut.length - nape) * cut.long
-    return front + (below - front) * smoothstep(az, 38.0 + 14.0 * cut.fringe + 8.0 * cut.long, 77.0 + 2.0 * cut.long)
+    return front + (below - front) * smoothstep(az, 38.0 + 14.0 * cut.fringe + 8.0 * cut.long, 77.0 + 22.0 * cut.long)
 
 
 @lru_cache(maxsize=16)

@@ -158,7 +158,7 @@ def rings(table: torch.Tensor, who: Identity) -> tuple[torch.Tensor, ...]:
     """A person's rings: height, width, front, back, rise, each ``(B, rows, 1)``."""
     y, width, front, back, rise = (table[None, :, i, None] for i in range(5))
     width = width * (1 + 0.15 * who["head_width"])
-    width = width * (1 + 0.185 * who["cheekbones"] * bell(y, -0.22, 0.22))
+    width = width * (1 + 0.22 * who["cheekbones"] * bell(y, -0.22, 0.22))
     width = width * (1 + 0.17 * who["jaw_width"] * bell(y, -0.85, 0.30))
     width = width * (1 + 0.13 * who["jaw_square"] * (bell(y, -0.98, 0.16) - bell(y, -0.45, 0.2) / 3))
     width = width * (1 + 0.28 * who["chin_width"] * smoothstep(-y, 0.95, 1.2))

@@ -38,8 +38,8 @@ N_FACTORS = len(FACTORS)
 _INDEX = {name: i for i, name in enumerate(FACTORS)}
 _TELLING = (
     "head_width", "forehead", "cheekbones", "cheeks", "jaw_square", "eye_spacing", "eye_size",
-    "brow_thickness", "brow_gap", "brow_ridge", "nose_width", "nose_root", "nose_bridge", "skin_tone",
-    "hair_tone", "hair_length", "beard", "moustache",
+    "brow_thickness", "brow_gap", "brow_ridge", "nose_width", "nose_root", "nose_bridge", "mouth_height",
+    "skin_tone", "hair_tone", "hair_length", "beard", "moustache",
 )  # fmt: skip
 
 
