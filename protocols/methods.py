@@ -137,8 +137,12 @@ def _build(target: str) -> Any:
         cls = getattr(module, class_name)
     except AttributeError:
         raise MethodError(f"method '{target}': {module_name} has no class {class_name}") from None
+    from fctfg.weights import WeightsError
+
     try:
         return cls()
+    except WeightsError as error:  # says already what is missing and what to do
+        raise MethodError(f"{getattr(cls, 'name', class_name)}: {error}") from None
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise MethodError(f"method '{target}': {class_name}() failed: {one_line(error)}") from None
 

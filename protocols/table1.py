@@ -10,12 +10,16 @@ from pathlib import Path
 
 from protocols import cli, mead, prepare, puppets, voxceleb2
 from protocols.cliplist import VOXCELEB2_PER_IDENTITY, ClipList
-from protocols.methods import CONTROLS
+from protocols.methods import CONTROLS, MethodError, load
+
+#: what "all" stands for: the methods of the paper's Table 1 that there is a wrapper for, then the controls
+ALL = ("wav2lip", "makeittalk", "audio2head", "pc-avs", "fctfg", *CONTROLS)
 
 DESCRIPTION = """Run the paper's Table 1: methods x {VoxCeleb2, MEAD}, scored by the first-frame-reference protocol.
 
   make table1                                    (no data: puppets in both layouts, drawn on the first run)
   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead
+  make table1 VOXCELEB2=/data/vox2 METHODS=all
   make table1 VOXCELEB2=/data/vox2 METHODS="still videos:/my/results command:'python infer.py ...'"
 
 Rows go to OUT/<data set>/<method>, the table, plots and HTML page to REPORTS. Run it again and it goes on where it was.
@@ -29,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument(
         "--methods",
         default=" ".join(CONTROLS),
-        help='methods in one string, split as a shell splits words (default: "%(default)s")',
+        help='methods in one string, split as a shell splits words; "all": those of the paper, the ones without '
+        'weights here listed with the reason (default: "%(default)s")',
     )
     p.add_argument(
         "--out", type=Path, default=Path("results/runs/table1"), help="folder for the runs (default: %(default)s)"
@@ -50,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    specs = shlex.split(args.methods)
+    specs, absent = _specs(args.methods)
     status, folders = cli.OK, []
     for name, root, clips, own in _data(args):
         for spec in specs:
@@ -62,7 +67,29 @@ def _main(args: argparse.Namespace) -> int:
     from results import report
 
     options = ["--out", str(args.reports), "--name", args.name] + ["--allow-missing"] * args.allow_missing
+    options += [f"--unavailable={name}={why}" for name, why in absent.items()]
     return max(status, report.main([*map(str, folders), *options]))
+
+
+def _specs(methods: str) -> tuple[list[str], dict[str, str]]:
+    """The methods asked for, "all" spelled out, and those of "all" that cannot be had here, with the reason.
+
+    What is named by itself is not left out: it fails when its turn comes.
+    """
+    words, absent = shlex.split(methods), {}
+    if "all" not in words:
+        return words, absent
+    place = words.index("all")
+    specs = list(dict.fromkeys([*words[:place], *ALL, *words[place + 1 :]]))
+    for spec in ALL:
+        if spec in words:
+            continue
+        try:
+            load(spec)
+        except MethodError as error:
+            absent[spec] = str(error)
+            print(f"{spec}: not run: {error}", file=sys.stderr)
+    return [spec for spec in specs if spec not in absent], absent
 
 
 def _data(args: argparse.Namespace) -> Iterator[tuple[str, Path, ClipList, argparse.Namespace]]:

@@ -65,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
         "--draws", type=_count, default=2000, metavar="N", help="bootstrap draws behind every interval (default: 2000)"
     )
     made.add_argument(
+        "--unavailable",
+        action="append",
+        default=[],
+        metavar="METHOD=WHY",
+        help="list a method that could not be run, with the reason; repeatable",
+    )
+    made.add_argument(
         "--allow-missing", action="store_true", help="exit with 0 although clips are missing; the table still says so"
     )
     made.add_argument(
@@ -110,7 +117,9 @@ def _report(given: argparse.Namespace) -> int:
         raise ResultsError(
             f"--baseline {given.baseline}: no such method among the runs; there are {', '.join(methods)}"
         )
-    summary = summarise(loaded, baseline=given.baseline or BASELINE, mixed=mixed, draws=given.draws)
+    absent = dict(text.partition("=")[::2] for text in given.unavailable)
+    options = {"mixed": mixed, "absent": absent, "draws": given.draws}
+    summary = summarise(loaded, baseline=given.baseline or BASELINE, **options)
 
     main, more = table1(summary), further(summary)
     for block in summary.blocks:

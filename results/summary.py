@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from results import statistics
 from results.runs import Block, Run, block_order
@@ -49,7 +49,8 @@ class Summary:
 
     ``methods`` are labels in table order, controls last; ``unofficial``: those whose weights are not known to be their
     authors'. ``differences`` are against ``baseline``, which is None when no run has it. ``undescribed``: unavailable
-    metrics of which no run tells more than the reason. ``draws`` and ``seed``: the bootstrap's, behind every interval.
+    metrics of which no run tells more than the reason. ``absent``: methods that could not be run at all, with the
+    reason. ``draws`` and ``seed``: the bootstrap's, behind every interval.
     """
 
     runs: tuple[Run, ...]
@@ -64,6 +65,7 @@ class Summary:
     best: dict[tuple[Block, str], str]
     undescribed: dict[str, str]
     mixed: tuple[str, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
     draws: int = statistics.DRAWS
     seed: int = statistics.SEED
 
@@ -99,6 +101,7 @@ def summarise(
     *,
     baseline: str | None = BASELINE,
     mixed: Sequence[str] = (),
+    absent: Mapping[str, str] | None = None,
     draws: int = statistics.DRAWS,
     seed: int = statistics.SEED,
 ) -> Summary:
@@ -149,6 +152,7 @@ def summarise(
             if name not in {metric.name for metric in metrics}
         },
         mixed=tuple(mixed),
+        absent=dict(absent or {}),
         **options,
     )
 

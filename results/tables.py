@@ -60,6 +60,9 @@ def means(summary: Summary, metrics: Columns, title: str, *, motions: bool = Tru
             for block in blocks
         ]
         rows.append(TableRow(method, tuple(cells), section_of(summary, method)))
+    if motions:  # tables of further metrics say nothing new of a method that was not run
+        place = next((i for i, row in enumerate(rows) if row.section), len(rows))
+        rows[place:place] = [_absent(name, why, groups, notes) for name, why in summary.absent.items()]
     return Table(
         title=title,
         stub="method",
@@ -103,6 +106,15 @@ def differences(summary: Summary, metrics: Columns) -> Table | None:
             f"{summary.baseline}: the interval excludes 0. No mark: it does not, and nothing can be said.",
         ),
     )
+
+
+def _absent(method: str, why: str, groups: Sequence[Group], notes: Notes) -> TableRow:
+    """The row of a method that could not be run: the reason, and no number."""
+    said = Cell(text="unavailable", notes=(notes.number(f"{method} was not run: {why}"),))
+    nothing = Cell(text="–")
+    first, *blocks = groups
+    cells = [(nothing,) * len(first.columns), *((nothing, *(said,) * (len(g.columns) - 1)) for g in blocks)]
+    return TableRow(method, tuple(cells))
 
 
 def declared_group(notes: Notes, label: str = "Controllable motions") -> Group:

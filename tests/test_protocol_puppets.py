@@ -10,6 +10,7 @@ import pytest
 from fctfg.data.clips import find_voxceleb2
 from fctfg.data.puppets.write import read_truth
 from protocols import cliplist, puppets, table1, voxceleb2
+from protocols.methods import CONTROLS
 from results import rows
 
 PEOPLE = 3
@@ -134,6 +135,23 @@ def test_the_truth_is_of_the_frames_that_are_scored(home, controls):
         fit = {d: np.corrcoef(seen[5 + d : len(seen) - 5 + d], opened[5:-5])[0, 1] for d in range(-5, 6)}
         best.append(max(fit, key=fit.get))
     assert best == [0] * PEOPLE
+
+
+def test_all_names_every_method_of_table_1_and_says_why_one_cannot_be_had(monkeypatch, tmp_path, capsys):
+    """Run, or unavailable with the reason; never left out without a word."""
+    for name in ("FCTFG_WEIGHTS", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("FCTFG_CHECKPOINT", str(tmp_path / "none.safetensors"))
+    specs, absent = table1._specs("all videos:/mine")
+    assert specs == [*CONTROLS, "videos:/mine"]
+    assert list(absent) == ["wav2lip", "makeittalk", "audio2head", "pc-avs", "fctfg"]
+    assert absent["wav2lip"].startswith("wav2lip: wav2lip.pth not found")
+    assert "unpack it into a folder pc_avs" in absent["pc-avs"]
+    assert all("\n" not in why for why in absent.values())
+    assert len(capsys.readouterr().err.splitlines()) == 5
+    # named by itself, a method is not left out: its turn comes, and fails
+    assert table1._specs("wav2lip still") == (["wav2lip", "still"], {})
+    assert "wav2lip" in table1._specs("all wav2lip")[0]
 
 
 @pytest.mark.slow

@@ -171,6 +171,22 @@ def test_unknown_weights_stand_apart_and_win_nothing(tmp_path):
         assert "w.pth" in text
 
 
+def test_a_method_that_could_not_be_run_has_a_row_with_the_reason(tmp_path):
+    fabricate(tmp_path / "a", "ours", seed=1)
+    fabricate(tmp_path / "b", "still", seed=2, kind="control")
+    summary = summary_of(tmp_path, absent={"theirs": "theirs.pth is not here; fetch it"})
+    table = table_of(summary)
+    assert [row.label for row in table.rows] == ["ours", "theirs", "still"]
+    for column in ("SSIM", "PSNR", "LMD", "LSE-C"):
+        found = cell(table, "theirs", "VoxCeleb2", column)
+        assert (found.text, found.value) == ("unavailable", None)
+        assert table.notes[found.notes[0] - 1] == "theirs was not run: theirs.pth is not here; fetch it"
+    assert cell(table, "theirs", "VoxCeleb2", "n").text == "–"
+    assert "theirs" not in {row.label for row in tables.means(summary, columns_of(summary), "more", motions=False).rows}
+    for text in (formats.to_markdown(table), formats.to_latex(table)):
+        assert "theirs.pth is not here" in text
+
+
 def test_equal_methods_and_a_single_method_are_never_bold(tmp_path):
     fabricate(tmp_path / "a", "one", seed=1)
     assert summary_of(tmp_path).best == {}
