@@ -87,8 +87,8 @@ def _specs(methods: str) -> tuple[list[str], dict[str, str]]:
         try:
             load(spec)
         except MethodError as error:
-            absent[spec] = str(error)
-            print(f"{spec}: not run: {error}", file=sys.stderr)
+            absent[spec] = str(error).removeprefix(f"{spec}: ")
+            print(f"{spec}: not run: {absent[spec]}", file=sys.stderr)
     return [spec for spec in specs if spec not in absent], absent
 
 

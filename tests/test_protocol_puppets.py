@@ -145,7 +145,7 @@ def test_all_names_every_method_of_table_1_and_says_why_one_cannot_be_had(monkey
     specs, absent = table1._specs("all videos:/mine")
     assert specs == [*CONTROLS, "videos:/mine"]
     assert list(absent) == ["wav2lip", "makeittalk", "audio2head", "pc-avs", "fctfg"]
-    assert absent["wav2lip"].startswith("wav2lip: wav2lip.pth not found")
+    assert absent["wav2lip"].startswith("wav2lip.pth not found")
     assert "unpack it into a folder pc_avs" in absent["pc-avs"]
     assert all("\n" not in why for why in absent.values())
     assert len(capsys.readouterr().err.splitlines()) == 5
