@@ -8,35 +8,24 @@ visible outline and not the jaw behind it: another choice with another name. Not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import metadata, util
 from pathlib import Path
 
 import numpy as np
 
-from fctfg import weights
+from baselines.nets import pc_avs_points
+from baselines.nets.pc_avs_points import Points
 
-#: (H, W, 3) uint8 RGB -> (k, 68, 2): x and y in pixels, for each of k faces
-Points = Callable[[np.ndarray], np.ndarray]
 FILES = {"fan": (("fan3d", None), ("s3fd", "s3fd-619a316812.pth")), "dlib": (("dlib68", None),)}
-PACKAGES = {"fan": ("face_alignment", "face-alignment", "fctfg[fan]"), "dlib": ("dlib", "dlib", "fctfg[dlib]")}
 
 
 def files(name: str) -> list[Path]:
     """The files of a backend, "fan" or "dlib". MissingWeights, one line: a file or the package is missing."""
-    module, package, extra = PACKAGES[name]
-    if util.find_spec(module) is None:
-        raise weights.MissingWeights(f"MakeItTalk's landmarks need the package {package}: pip install '{extra}'")
-    if name == "fan" and tuple(int(part) for part in metadata.version(package).split(".")[:2]) < (1, 5):
-        raise weights.MissingWeights(f"MakeItTalk's landmarks need {package} 1.5 or later: pip install -U {package}")
-    return [weights.require(*wanted) for wanted in FILES[name]]
+    return pc_avs_points.files(name, FILES, "MakeItTalk's landmarks need")
 
 
 def backend(name: str, device: str = "cpu") -> Points:
     """The landmark finder called "fan" or "dlib"."""
     if name == "dlib":
-        from baselines.nets import pc_avs_points
-
         return pc_avs_points.backend("dlib")
     from fctfg.fan import open_fan
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata, util
 from pathlib import Path
 
@@ -25,14 +25,17 @@ class NoSingleFace(ValueError):
     """A frame shows no face or several; the line says which frame."""
 
 
-def files(name: str) -> list[Path]:
-    """The files of a backend, "fan" or "dlib". WeightsError, one line: a file or the package is missing."""
+def files(name: str, wanted: Mapping[str, Sequence] = _FILES, needs: str = "PC-AVS's alignment needs") -> list[Path]:
+    """The files of a backend, "fan" or "dlib". WeightsError, one line: a file or the package is missing.
+
+    ``wanted``: names in ``fctfg.weights`` by backend; ``needs``: how the line begins.
+    """
     module, package, extra = _PACKAGES[name]
     if util.find_spec(module) is None:
-        raise weights.MissingWeights(f"PC-AVS's alignment needs the package {package}: pip install '{extra}'")
+        raise weights.MissingWeights(f"{needs} the package {package}: pip install '{extra}'")
     if name == "fan" and tuple(int(part) for part in metadata.version(package).split(".")[:2]) < (1, 5):
-        raise weights.MissingWeights(f"PC-AVS's alignment needs {package} 1.5 or later: pip install -U {package}")
-    return [weights.require(*wanted) for wanted in _FILES[name]]
+        raise weights.MissingWeights(f"{needs} {package} 1.5 or later: pip install -U {package}")
+    return [weights.require(*each) for each in wanted[name]]
 
 
 def backend(name: str, device: str = "cpu") -> Points:

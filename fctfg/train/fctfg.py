@@ -50,8 +50,9 @@ class FCTFGStage:
             self.identity = loss_networks.identity(recipe, context)
 
         net = model.build(recipe)
-        # where the generator learned with the encoder, it is stage two's
-        (stage_two if "generator" in stage_two.networks else stage_one).into(net.generator, "generator")
+        # where the generator learned with the encoder, it is stage two's; a public encoder's decoder is stage one's
+        learned = stage_two.recipe is not None and stage_two.recipe.inversion.train_generator
+        (stage_two if learned else stage_one).into(net.generator, "generator")
         stage_two.into(net.encoder, "encoder")
         net.start_at(stage_one.average(net.generator))
         if net.hypernetwork is not None:
