@@ -64,9 +64,10 @@ def eyes(who: Identity, motion: torch.Tensor) -> Eyes:
     half = 0.172 * (1 + 0.22 * who["eye_size"])
     above = 0.090 * (1 + 0.16 * who["eye_size"]) * (1 + 0.15 * who["eye_opening"])
     below = 0.055 * (1 + 0.16 * who["eye_size"]) * (1 + 0.12 * who["eye_opening"])
-    # The upper lid rides on the eyeball: it follows the gaze up and down; raised brows and smiles reach it a little.
+    # The lids ride on the eyeball: they follow the gaze up and down, so that an iris that looks down is still seen;
+    # raised brows and smiles reach them a little.
     above = above + 0.050 * gaze_y * torch.where(gaze_y < 0, 0.80, 1.2) + 0.012 * raised
-    below = below - 0.020 * gaze_y - 0.016 * smile
+    below = below - torch.where(gaze_y < 0, 0.030, 0.020) * gaze_y - 0.016 * smile
     return Eyes(
         x=0.325 + 0.048 * who["eye_spacing"] + 0.008 * who["eye_size"],
         y=0.022 * who["eye_height"],
@@ -107,10 +108,9 @@ def opening(eye: Eyes, x: torch.Tensor, y: torch.Tensor) -> Opening:
 def gaze_direction(eye: Eyes, sign: float) -> torch.Tensor:
     """Unit vectors ``(B, 3)`` in the head's frame to where the iris is seen; ``sign`` 1 is the subject's left eye."""
     radius = eye.radius[:, 0, 0]
-    x = (
-        0.101 * eye.gaze_x[:, 0, 0] + 0.008 * sign + eye.parallax[:, 0]
-    ) / radius  # the eyes' axes open slightly outwards
-    y = ((0.098 * eye.gaze_y.clamp(min=0) + 0.082 * eye.gaze_y.clamp(max=0))[:, 0, 0] + eye.parallax[:, 1]) / radius
+    side, up = eye.gaze_x[:, 0, 0], eye.gaze_y[:, 0, 0]
+    x = (0.101 * side + 0.008 * sign + eye.parallax[:, 0]) / radius  # the eyes' axes open slightly outwards
+    y = (torch.where(up < 0, 0.076, 0.114) * up + eye.parallax[:, 1]) / radius
     return torch.stack([x, y, (1 - x * x - y * y).sqrt()], -1)
 
 

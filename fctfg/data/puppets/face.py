@@ -26,8 +26,9 @@ from fctfg.data.puppets.motion import MOTION, clamp, index, rotation
 from fctfg.data.puppets.relief import mouth, relief
 from fctfg.data.puppets.splat import Canvas
 
-#: the camera's distance and the picture's height in head units; the height that is drawn at the picture's middle
-CAMERA, VIEW, MIDDLE = 9.0, 3.2, -0.17
+#: the camera's distance (1.6 m where the eyes' outer corners are 9 cm apart: from nearer by, perspective draws out a
+#: head that nods) and the picture's height in head units; the height that is drawn at the picture's middle
+CAMERA, VIEW, MIDDLE = 18.0, 3.2, -0.17
 #: the head turns about this point of its own frame
 PIVOT = (0.0, -0.62, -0.12)
 

@@ -82,8 +82,8 @@ class Identity:
 def sample_identity(generator: torch.Generator | int, batch: int, device: torch.device | str | None = None) -> Identity:
     """Draw ``batch`` identities; the same generator state (or seed) gives the same people on any device.
 
-    Factors are uniform, but those that tell faces apart lie more often near their ends, and the nose's length goes with
-    jaw and chin. Glasses are worn by one in four; beards and very long hair rarely meet, so that the population looks
+    Factors are uniform, but those that tell faces apart lie more often near their ends, and some proportions go
+    together. Glasses are worn by one in four; beards and very long hair rarely meet, so that the population looks
     like one.
     """
     if isinstance(generator, int):
@@ -93,10 +93,19 @@ def sample_identity(generator: torch.Generator | int, batch: int, device: torch.
     # Strangers differ: the factors that tell faces apart are drawn towards their ends.
     for name in _TELLING:
         values[:, _INDEX[name]] = torch.sign(at[name]) * at[name].abs().sqrt()
-    # Long noses go with strong jaws and long chins.
+    # Proportions go together, as far as stock networks take one alone for a head that looks up or down, or eyes that
+    # do: long noses with strong jaws, long chins and wide-set eyes, high foreheads with wide jaws, low mouths with long
+    # noses, full fringes with wide-set eyes.
     values[:, _INDEX["nose_length"]] = (
-        0.75 * at["nose_length"] + 0.40 * at["jaw_width"] + 0.25 * at["jaw_square"] + 0.30 * at["chin_length"]
+        0.60 * at["nose_length"]
+        + 0.50 * at["jaw_width"]
+        + 0.30 * at["jaw_square"]
+        + 0.35 * at["chin_length"]
+        + 0.25 * at["eye_spacing"]
     )
+    values[:, _INDEX["mouth_height"]] = 0.88 * at["mouth_height"] + 0.28 * at["nose_length"]
+    values[:, _INDEX["fringe"]] = 0.85 * at["fringe"] + 0.30 * at["eye_spacing"]
+    values[:, _INDEX["forehead"]] = 0.85 * at["forehead"] + 0.30 * at["jaw_width"]
     # Grey hair goes with age; a beard goes with short hair, a squarer jaw and thicker brows.
     values[:, _INDEX["hair_grey"]] = torch.where(at["age"] > 0.3, at["hair_grey"], at["hair_grey"] * 0.5 - 0.5)
     values[:, _INDEX["beard"]] = torch.where(at["hair_length"] > -0.1, -at["beard"].abs(), at["beard"])

@@ -41,7 +41,7 @@ from fctfg.data.puppets.utterance import LEAST_SECONDS
 from fctfg.data.puppets.voice import synthesize
 from fctfg.media.video import at_constant_rate
 
-VERSION = 3
+VERSION = 4
 _CHUNK = 16  # frames drawn at once, whatever the machine: the chunk may show in a picture's last bit
 #: factors that belong to a recording rather than to a person
 _SCENE = tuple(f for f in FACTORS if f.startswith(("light_", "rim_", "back_", "cloth_", "neckline")))
