@@ -19,6 +19,7 @@ from results.opinion_agreement import Agreement
 from results.opinion_exclusions import Check, Rules
 from results.opinion_variance import Mean, holm, mean_of
 from results.rows import ResultsError
+from results.runs import Block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,11 @@ class About:
     def mark(self) -> str:
         """The word that has to stand beside every number, "" for the full data."""
         return "" if self.data == FULL else self.data
+
+    @property
+    def shown(self) -> Block:
+        """The data that the clips are of, whose name says the mark where it can."""
+        return Block(self.block or "User study", self.data)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def means(opinion: Opinion) -> Figure | None:
         axes.set_title(f"{question.label} ↑", **TITLE)
         axes.set_xlabel("mean opinion score")
 
-    title = f"{_source(opinion)}: mean opinion score with 95 % interval; {counts(opinion.main)}"
+    title = f"{opinion.about.shown.text}: mean opinion score with 95 % interval; {counts(opinion.main)}"
     figure = panels(list(opinion.about.questions), methods, draw, title, palette)
     for axes in figure.axes if figure is not None else ():
         axes.set_xticks(range(SCALE[0], SCALE[1] + 1))
@@ -66,7 +66,7 @@ def ratings(opinion: Opinion) -> Figure | None:
         axes.set_title(question.label, **TITLE)
         axes.set_xlabel("share of ratings, %")
 
-    title = f"{_source(opinion)}: the ratings given; {counts(opinion.main)}"
+    title = f"{opinion.about.shown.text}: the ratings given; {counts(opinion.main)}"
     figure = panels(list(opinion.about.questions), methods, draw, title, palette)
     if figure is not None:
         from matplotlib.patches import Patch
@@ -112,7 +112,7 @@ def differences(opinion: Opinion) -> Figure | None:
         axes.set_title(f"Δ {question.label}", **TITLE)
         axes.locator_params(axis="x", nbins=7)
         axes.set_xlabel("← second better · first better →", fontsize=7.5)
-    figure.suptitle(f"{_source(opinion)}: paired differences with 95 % interval", x=0.01, ha="left")
+    figure.suptitle(f"{opinion.about.shown.text}: paired differences with 95 % interval", x=0.01, ha="left")
     return figure
 
 
@@ -127,12 +127,6 @@ def _methods(opinion: Opinion) -> tuple[list[str], SimpleNamespace]:
     palette = SimpleNamespace(methods=ordered(opinion.about), controls=opinion.about.controls)
     rated = {method for method, _ in opinion.main.means}
     return [method for method in palette.methods if method in rated], palette
-
-
-def _source(opinion: Opinion) -> str:
-    about = opinion.about
-    name = about.block or "User study"
-    return f"{name} ({about.mark})" if about.mark else name
 
 
 def _estimate(mean: Mean) -> Estimate:

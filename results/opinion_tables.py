@@ -59,7 +59,7 @@ def means(opinion: Opinion, analysis: Analysis, title: str) -> Table:
     return Table(
         title=title,
         stub="method",
-        groups=(Group(about.block or "User study", columns, about.mark),),
+        groups=(Group(about.shown.name, columns, about.shown.mark),),
         rows=tuple(rows),
         notes=tuple(notes.texts),
         remarks=(counts(analysis), INTERVAL_NOTE, *([BOLD_NOTE] if analysis.best else []), *said),
