@@ -2,6 +2,7 @@
 #
 #   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead [METHODS="still videos:/my/results"]
 #   make table2 STUDY=DIR      mean opinion scores of a user study (python -m protocols.user_study)
+#   make table3 BASE=RUN [STEPS=20000]    the paper's ablations, trained and measured on puppets; table4 likewise
 #   make test          the tests (under ten minutes on two cores)
 #   make test-all      with the slow ones, as CI runs them
 #   make bench         timings: metrics beside the reference implementations (metrics/SPEED.md), and FC-TFG itself
@@ -21,13 +22,15 @@ VOXCELEB2 ?=
 MEAD ?=
 METHODS ?=
 STUDY ?=
+BASE ?=
+STEPS ?=
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: help install install-dev table1 table2 test test-all bench regression precision lint format clean
+.PHONY: help install install-dev table1 table2 table3 table4 test test-all bench regression precision lint format clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
 
 install: $(READY)
 
@@ -52,6 +55,9 @@ table1: $(READY)
 table2: $(READY)
 	@test -n "$(STUDY)" || { echo "make table2 STUDY=DIR: which study? python -m protocols.user_study --help"; exit 2; }
 	@$(PY) -m protocols.user_study analyse "$(STUDY)" $(ARGS)
+
+table3 table4: $(READY)
+	@$(PY) -m protocols.ablations $@ $(if $(BASE),--base "$(BASE)") $(if $(STEPS),--steps $(STEPS)) $(ARGS)
 
 # Tests share the cores by file; torch keeps to one thread in each worker.
 test: $(READY_DEV)

@@ -164,7 +164,7 @@ def command_line() -> str:
     """The command as it was given, for run.json."""
     program = sys.argv[0]
     if program.endswith(".py"):
-        parts = Path(program).with_suffix("").parts
+        parts = [part for part in Path(program).with_suffix("").parts if part != "__main__"]
         program = f"python -m {'.'.join(parts[-2:])}"
     return " ".join([program, *(shlex.quote(a) for a in sys.argv[1:])])
 
