@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from results import ablation, ablation_tables, formats, page
+from results import ablation, ablation_tables, formats
 from results.ablation import Ablation
-from results.rows import ResultsError, write_atomic
+from results.filling import fill
+from results.rows import write_atomic
 from results.table import Table
 
 _ABOUT = {
@@ -91,35 +91,18 @@ def _render(
     command: str,
 ) -> str:
     """The page as text; everything from runs is escaped."""
-    import jinja2
-    import markupsafe
-
     from results import drawing
 
-    def breakable(name: str):
-        pieces = re.split(r"(?<=[_/.-])", name)
-        return markupsafe.Markup("<wbr>").join(markupsafe.escape(piece) for piece in pieces)
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(page.TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return fill(
+        "ablation.html",
+        ablation=found,
+        main=main,
+        paired=paired,
+        agreed=agreed,
+        printed=printed,
+        pictures=pictures,
+        block=ablation_tables.block_of(found),
+        colours={method: drawing.colour(found.summary, method) for method in found.summary.methods},
+        files=files,
+        command=command,
     )
-    environment.filters |= {"value": formats.value, "interval": formats.interval, "breakable": breakable}
-    try:
-        return environment.get_template("ablation.html").render(
-            ablation=found,
-            main=main,
-            paired=paired,
-            agreed=agreed,
-            printed=printed,
-            pictures=pictures,
-            block=ablation_tables.block_of(found),
-            colours={method: drawing.colour(found.summary, method) for method in found.summary.methods},
-            files=files,
-            command=command,
-        )
-    except jinja2.TemplateError as error:
-        raise ResultsError(f"{page.TEMPLATES}: {error}; reinstall the package") from error

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from results import formats, paper, published_table, tables
+from results import csv_text, formats, paper, published_table, tables
 from results.ablation import POSE, Ablation
 from results.runs import Block
 from results.summary import MetricInfo, table1
@@ -178,11 +176,7 @@ def to_csv(ablation: Ablation) -> str:
             {"variant": ablation.table.variants[item.method], "label": item.method, "metric": item.metric}
             | {"value": item.text, "source": "published", "better": item.better}
         )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({"table": ablation.table.number, **line} for line in lines)
-    return text.getvalue()
+    return csv_text.written(CSV, ({"table": ablation.table.number, **line} for line in lines))
 
 
 def _with_spread(ablation: Ablation, row: TableRow, metrics: Sequence[MetricInfo]) -> TableRow:

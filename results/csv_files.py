@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from results import paper
 from results.control import NOTHING, Control
+from results.csv_text import number, written
 from results.statistics import Estimate
 from results.summary import Summary
 
@@ -81,7 +80,7 @@ def means(summary: Summary) -> str:
                     "note": item.note,
                 }
             )
-    return _csv(MEANS, lines)
+    return written(MEANS, lines)
 
 
 def paired(summary: Summary) -> str:
@@ -101,7 +100,7 @@ def paired(summary: Summary) -> str:
             "note": difference.estimate.reason or "",
         }
         lines.append({**about, **_csv_estimate(difference.estimate, "difference")})
-    return _csv(PAIRED, lines)
+    return written(PAIRED, lines)
 
 
 def control(found: Sequence[Control]) -> str:
@@ -118,9 +117,9 @@ def control(found: Sequence[Control]) -> str:
             if cell.gain is not None:
                 compared = {
                     "difference_to": "strangers' 95th percentile" if cell.factor.is_identity else NOTHING,
-                    "difference": _fixed(cell.gain.estimate.mean),
-                    "difference_ci_lo": _fixed(cell.gain.estimate.lo),
-                    "difference_ci_hi": _fixed(cell.gain.estimate.hi),
+                    "difference": number(cell.gain.estimate.mean),
+                    "difference_ci_lo": number(cell.gain.estimate.lo),
+                    "difference_ci_hi": number(cell.gain.estimate.hi),
                 }
             about = {
                 "method": cell.run.label,
@@ -140,41 +139,25 @@ def control(found: Sequence[Control]) -> str:
             error = _csv_estimate(cell.error, "value") | _csv_floor(floor.error if floor else None)
             lines.append({**about, "number": "r", "variant": cell.factor.score, **score})
             lines.append({**about, "number": "error", "variant": cell.factor.error, "unit": unit, **error, **compared})
-    return _csv(CONTROL, lines)
+    return written(CONTROL, lines)
 
 
 def _csv_floor(estimate: Estimate | None) -> dict:
     if estimate is None:
         return {}
     return {
-        "floor": _fixed(estimate.mean),
-        "floor_ci_lo": _fixed(estimate.lo),
-        "floor_ci_hi": _fixed(estimate.hi),
+        "floor": number(estimate.mean),
+        "floor_ci_lo": number(estimate.lo),
+        "floor_ci_hi": number(estimate.hi),
     }
 
 
 def _csv_estimate(estimate: Estimate, value: str) -> dict:
     return {
-        value: _fixed(estimate.mean),
-        "ci_lo": _fixed(estimate.lo),
-        "ci_hi": _fixed(estimate.hi),
+        value: number(estimate.mean),
+        "ci_lo": number(estimate.lo),
+        "ci_hi": number(estimate.hi),
         "n": estimate.n,
         "n_infinite": estimate.n_infinite,
         "n_speakers": estimate.clusters,
     }
-
-
-def _fixed(value: float | None) -> str:
-    """Six significant digits: too few for rounding noise between machines to show, more than anyone prints."""
-    if value is None:
-        return ""
-    text = f"{value:.6g}"
-    return "0" if text == "-0" else text
-
-
-def _csv(columns: Sequence[str], lines: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()

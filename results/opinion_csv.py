@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from results import paper
+from results.csv_text import number, written
 from results.opinion import Analysis, Opinion
 from results.opinion_exclusions import Check
 from results.opinion_variance import Mean
@@ -41,7 +40,7 @@ def means(opinion: Opinion, *, published: bool = False) -> str:
             {"method": item.method, "block": item.block, "data": "as published", "label": item.metric}
             | {"mos": item.text, "source": "published", "better": item.better, "note": item.note}
         )
-    return _csv(MOS, lines)
+    return written(MOS, lines)
 
 
 def comparisons(opinion: Opinion) -> str:
@@ -51,21 +50,21 @@ def comparisons(opinion: Opinion) -> str:
         for c in analysis.comparisons:
             lines.append(
                 {"question": c.question, "a": c.a, "b": c.b, "block": about.block, "data": about.data}
-                | {"participants": who, "p": _fixed(c.mean.p), "p_holm": _fixed(c.p), "d_z": _fixed(c.d)}
+                | {"participants": who, "p": number(c.mean.p), "p_holm": number(c.p), "d_z": number(c.d)}
                 | {
-                    "share_a_higher": _fixed(c.higher),
-                    "share_equal": _fixed(c.equal),
-                    "share_b_higher": _fixed(c.lower),
+                    "share_a_higher": number(c.higher),
+                    "share_equal": number(c.equal),
+                    "share_b_higher": number(c.lower),
                 }
                 | {"verdict": c.verdict}
                 | _numbers(c.mean, "difference", "n_pairs")
             )
-    return _csv(COMPARISONS, lines)
+    return written(COMPARISONS, lines)
 
 
 def checks(found: Sequence[Check]) -> str:
     """What the attention checks found of every participant; see ``CHECKS``."""
-    return _csv(
+    return written(
         CHECKS,
         [
             {
@@ -73,7 +72,7 @@ def checks(found: Sequence[Check]) -> str:
                 "n_ratings": check.n_ratings,
                 "desync_lip_sync": " ".join(map(str, check.desync)),
                 "repeat_apart": " ".join(map(str, check.apart)),
-                "watched": _fixed(check.watched),
+                "watched": number(check.watched),
                 "excluded": "yes" if check.reasons else "no",
                 "reasons": "; ".join(check.reasons),
             }
@@ -90,29 +89,13 @@ def _sets(opinion: Opinion) -> list[tuple[str, Analysis]]:
 
 def _numbers(mean: Mean, value: str, n: str) -> dict:
     return {
-        value: _fixed(mean.mean),
-        "ci_lo": _fixed(mean.lo),
-        "ci_hi": _fixed(mean.hi),
-        "se": _fixed(mean.se),
-        "df": _fixed(mean.df),
+        value: number(mean.mean),
+        "ci_lo": number(mean.lo),
+        "ci_hi": number(mean.hi),
+        "se": number(mean.se),
+        "df": number(mean.df),
         n: mean.n,
         "n_participants": mean.n_participants,
         "n_clips": mean.n_clips,
         "note": f"no interval: {mean.reason}" if mean.reason else "",
     }
-
-
-def _fixed(value: float | None) -> str:
-    """Six significant digits, as in the other tables' CSV."""
-    if value is None:
-        return ""
-    text = f"{value:.6g}"
-    return "0" if text == "-0" else text
-
-
-def _csv(columns: Sequence[str], lines: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()

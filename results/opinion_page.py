@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results import formats, opinion_csv, opinion_plots, opinion_tables
-from results.page import TEMPLATES
-from results.rows import ResultsError, write_atomic
+from results.filling import fill
+from results.rows import write_atomic
 
 if TYPE_CHECKING:
     from results.opinion import Opinion
@@ -118,39 +117,19 @@ def _render(
     command: str,
 ) -> str:
     """The page as text. Everything that comes from the study is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return fill(
+        "opinion.html",
+        opinion=opinion,
+        about=opinion.about,
+        main=main,
+        everyone=everyone,
+        paired=paired,
+        agreed=agreed,
+        printed=printed,
+        pictures={picture.kind: picture for picture in pictures},
+        colours=opinion_plots.colours(opinion),
+        counts=opinion_tables.counts(opinion.main),
+        remark=opinion_tables.data_remark(opinion.about) if opinion.about.mark else "",
+        files=files,
+        command=command,
     )
-    environment.filters |= {"value": formats.value, "interval": formats.interval, "breakable": _breakable}
-    try:
-        return environment.get_template("opinion.html").render(
-            opinion=opinion,
-            about=opinion.about,
-            main=main,
-            everyone=everyone,
-            paired=paired,
-            agreed=agreed,
-            printed=printed,
-            pictures={picture.kind: picture for picture in pictures},
-            colours=opinion_plots.colours(opinion),
-            counts=opinion_tables.counts(opinion.main),
-            remark=opinion_tables.data_remark(opinion.about) if opinion.about.mark else "",
-            files=files,
-            command=command,
-        )
-    except jinja2.TemplateError as error:
-        raise ResultsError(f"{TEMPLATES}: {error}; reinstall the package") from error
-
-
-def _breakable(name: str):
-    """``name``, escaped, with places where a narrow column may break it."""
-    import markupsafe
-
-    pieces = re.split(r"(?<=[_/.-])", name)
-    return markupsafe.Markup("<wbr>").join(markupsafe.escape(piece) for piece in pieces)

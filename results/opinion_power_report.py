@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from results import formats
 from results.drawing import COLOURS, FAINT, new_figure, save, styled
+from results.filling import environment
 from results.opinion_power import (
     Question,
     Variances,
@@ -20,7 +21,6 @@ from results.opinion_power import (
     smallest_difference,
     videos_for,
 )
-from results.page import TEMPLATES
 from results.rows import write_atomic
 from results.table import Cell, Column, Group, Table, TableRow
 
@@ -126,14 +126,10 @@ def doubt(variances: Variances, question: Question) -> Table:
 
 def write(variances: Variances, question: Question, source: str, out: Path) -> list[Path]:
     """Write power.md, power.csv, power.png and power.html to ``out``."""
-    import jinja2
-
     save(curves(variances, question), out / "power.png")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"value": formats.value, "interval": formats.interval, "breakable": lambda name: name}
-    page = environment.get_template("opinion_power.html").render(
+    templates = environment()
+    templates.filters["breakable"] = lambda name: name  # numbers stay in one piece
+    page = templates.get_template("opinion_power.html").render(
         sentences=sentences(variances, question, source),
         tables=[grid(variances, question), doubt(variances, question)],
     )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from results import drawing, formats
-from results.rows import ResultsError
+from results import drawing
+from results.filling import fill
 from results.runs import Block, Run
 from results.strips import ClipStrips
 from results.summary import Summary
 from results.table import Table
 
-TEMPLATES = Path(__file__).parent / "templates"
 _ABOUT = {
     "intervals": "Mean of every method with its 95 % interval, bootstrapped over speakers. Grey squares are controls.",
     "differences": "Paired differences to the baseline on the same clips. A filled point means that the interval "
@@ -64,43 +61,21 @@ class Content:
 
 def render(content: Content) -> str:
     """The page as text. Everything from runs is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["value"] = formats.value
-    environment.filters["breakable"] = _breakable
-    environment.filters["interval"] = formats.interval
     summary = content.summary
-    try:
-        return environment.get_template("report.html").render(
-            content=content,
-            summary=summary,
-            ledes=[_lede(summary, block) for block in summary.blocks],
-            n_methods=len(summary.methods) - len(summary.controls),
-            n_controls=len(summary.controls),
-            colours={method: drawing.colour(summary, method) for method in summary.methods},
-            about=_ABOUT,
-            pictures=lambda *kinds: [picture for picture in content.pictures if picture.kind in kinds],
-            failures=[(run, _grouped(run)) for run in summary.incomplete],
-            facts=_facts,
-            data={block.data for block in summary.blocks},
-        )
-    except jinja2.TemplateError as error:
-        raise ResultsError(f"{TEMPLATES}: {error}; reinstall the package") from error
-
-
-def _breakable(name: str):
-    """``name``, escaped, with places where a narrow column may break it."""
-    import markupsafe
-
-    pieces = re.split(r"(?<=[_/.-])", name)
-    return markupsafe.Markup("<wbr>").join(markupsafe.escape(piece) for piece in pieces)
+    return fill(
+        "report.html",
+        content=content,
+        summary=summary,
+        ledes=[_lede(summary, block) for block in summary.blocks],
+        n_methods=len(summary.methods) - len(summary.controls),
+        n_controls=len(summary.controls),
+        colours={method: drawing.colour(summary, method) for method in summary.methods},
+        about=_ABOUT,
+        pictures=lambda *kinds: [picture for picture in content.pictures if picture.kind in kinds],
+        failures=[(run, _grouped(run)) for run in summary.incomplete],
+        facts=_facts,
+        data={block.data for block in summary.blocks},
+    )
 
 
 def _lede(summary: Summary, block: Block) -> dict:
