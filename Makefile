@@ -3,6 +3,7 @@
 #   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead [METHODS="still videos:/my/results"]
 #   make table2 STUDY=DIR      mean opinion scores of a user study (python -m protocols.user_study)
 #   make table3 BASE=RUN [STEPS=20000]    the paper's ablations, trained and measured on puppets; table4 likewise
+#   make figures       the paper's Figures 4 to 6 from runs and models on disk (python -m protocols.figures)
 #   make test          the tests (under ten minutes on two cores)
 #   make test-all      with the slow ones, as CI runs them
 #   make bench         timings: metrics beside the reference implementations (metrics/SPEED.md), and FC-TFG itself
@@ -27,10 +28,10 @@ STEPS ?=
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: help install install-dev table1 table2 table3 table4 test test-all bench regression precision lint format clean
+.PHONY: help install install-dev table1 table2 table3 table4 figures test test-all bench regression precision lint format clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -13
 
 install: $(READY)
 
@@ -58,6 +59,9 @@ table2: $(READY)
 
 table3 table4: $(READY)
 	@$(PY) -m protocols.ablations $@ $(if $(BASE),--base "$(BASE)") $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+figures: $(READY)
+	@$(PY) -m protocols.figures $(if $(VOXCELEB2),--voxceleb2 "$(VOXCELEB2)") $(if $(MEAD),--mead "$(MEAD)") $(ARGS)
 
 # Tests share the cores by file; torch keeps to one thread in each worker.
 test: $(READY_DEV)

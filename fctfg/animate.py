@@ -28,7 +28,7 @@ from torch import Tensor
 from fctfg import media, model_file
 from fctfg.checkpoints import checkpoint_path
 from fctfg.data.clips import SAMPLES_PER_FRAME
-from fctfg.model import FCTFG
+from fctfg.model import FCTFG, shown
 from fctfg.nets.psp import folded
 from fctfg.nets.synthesis import Synthesis
 from fctfg.recipes import Recipe
@@ -185,7 +185,8 @@ class Animator:
     @torch.no_grad()
     def codes(self, frames: Tensor) -> Tensor:
         """Driving frames (t, S, S, 3) uint8 -> the manipulated rows of z_d (t, M, D)."""
-        return self._look(to_floats(frames).to(self.dtype), self.model.layers).float() + self._average
+        seen = shown(to_floats(frames), self._encoder.size).to(self.dtype)
+        return self._look(seen, self.model.layers).float() + self._average
 
     @torch.no_grad()
     def bind(self, source: np.ndarray) -> Source:

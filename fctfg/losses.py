@@ -46,9 +46,23 @@ def identity(generated: Tensor, driving: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(generated, driving.detach()).mean()
 
 
-def reconstruction(generated: Tensor, driving: Tensor) -> Tensor:
-    """L_rec (Eq. 6): mean absolute difference."""
-    return F.l1_loss(generated, driving)
+def reconstruction(generated: Tensor, driving: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L_rec (Eq. 6): mean absolute difference. ``weight`` (H, W), of mean 1: how much each pixel counts."""
+    if weight is None:
+        return F.l1_loss(generated, driving)
+    return ((generated - driving).abs() * weight).mean()
+
+
+def inside(
+    box: tuple[float, float, float, float], gain: float, size: int, device: torch.device | None = None
+) -> Tensor:
+    """Weights (size, size) of mean 1; pixels within ``box`` (left, top, right, bottom as fractions) have ``gain`` times
+    that of the others.
+    """
+    weight = torch.ones(size, size, device=device)
+    left, top, right, bottom = (round(edge * size) for edge in box)
+    weight[top:bottom, left:right] = gain
+    return weight / weight.mean()
 
 
 def perceptual(generated: Sequence[Tensor], driving: Sequence[Tensor], norm: str = "rms") -> Tensor:

@@ -56,3 +56,13 @@ class FCTFG:
             if self._animator is None:
                 self._animator = animate.load(self.weights[0], self.device)
             return self._animator
+
+
+class FCTFGOtherSound(FCTFG):
+    """FC-TFG given the sound of the next clip that another person speaks: do its lips follow what it hears, and only
+    they? ``control_heard_r`` compares them with the mouth that made the sound.
+    """
+
+    name = "fctfg-other-sound"
+    audio_of = "another-speaker"
+    description = "FC-TFG with another speaker's sound: the lips should follow that, all else the driving frames"

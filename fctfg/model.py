@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fctfg.nets.audio import AudioEncoder
 from fctfg.nets.generator import Generator
@@ -30,6 +31,7 @@ class Codes(NamedTuple):
     canonical: Tensor  # z_{s->c} (B, M, D); all L rows where the recipe says untouched="canonical"
     motion: Tensor  # z_{c->d} (B, T, M, D)
     styles: Tensor  # what the generator is given (B, T, L, D)
+    audio: Tensor  # z_a (B, T, A)
 
 
 class FCTFG(nn.Module):
@@ -47,13 +49,14 @@ class FCTFG(nn.Module):
             g.size, g.style_dim, g.mapping_layers, channel_multiplier=g.channel_multiplier, channel_max=g.channel_max
         )
         self.encoder = PSPEncoder(
-            size=g.size,
+            size=e.size or g.size,
             n_styles=self.n_styles,
             style_dim=g.style_dim,
             units=e.units,
             widths=e.widths,
             stem=e.stem,
             feature_width=e.feature_width,
+            tile=e.tile,
         )
         self.audio_encoder = AudioEncoder(width=recipe.audio.width, blocks=recipe.audio.encoder)
         of_canonical = self.n_styles if z.untouched == "canonical" else len(self.layers)
@@ -80,7 +83,7 @@ class FCTFG(nn.Module):
 
     def encode(self, pictures: Tensor, layers: Sequence[int] | None = None) -> Tensor:
         """E_inv: pictures (N, 3, S, S) -> W+ codes (N, L, D), or only the rows ``layers``; average included (A2)."""
-        codes = self.encoder(pictures, layers)
+        codes = self.encoder(shown(pictures, self.encoder.size), layers)
         return codes + (self.average if layers is None else self.average[list(layers)])
 
     def canonical_code(self, source: Tensor) -> Tensor:
@@ -111,9 +114,10 @@ class FCTFG(nn.Module):
         b, t = driving.shape[:2]
         z_s = self.encode(source)
         z_d = self.encode(driving.flatten(0, 1), self.layers)
-        motion = self.motion_code(z_d, self.audio_encoder(mels.flatten(0, 1))).unflatten(0, (b, t))
+        z_a = self.audio_encoder(mels.flatten(0, 1))
+        motion = self.motion_code(z_d, z_a).unflatten(0, (b, t))
         canonical = self.canonical_code(z_s)
-        return Codes(z_s, canonical, motion, self.styles(z_s, canonical, motion))
+        return Codes(z_s, canonical, motion, self.styles(z_s, canonical, motion), z_a.unflatten(0, (b, t)))
 
     def offsets(self, source: Tensor, z_s: Tensor) -> list[Tensor | None] | None:
         """HyperStyle's weight offsets of the source, held for all its frames (A3); None where the recipe has none."""
@@ -137,6 +141,11 @@ class FCTFG(nn.Module):
         canonical = self.canonical_code(z_s)
         nothing = canonical.new_zeros(len(source), 1, len(self.layers), canonical.shape[-1])
         return self.generator.synthesis(self.styles(z_s, canonical, nothing)[:, 0], offsets=self.offsets(source, z_s))
+
+
+def shown(pictures: Tensor, size: int) -> Tensor:
+    """What an encoder of ``size`` is shown of (N, 3, S, S): the picture, averaged down where it is larger."""
+    return pictures if pictures.shape[-1] == size else F.adaptive_avg_pool2d(pictures, size)
 
 
 def build(recipe: Recipe) -> FCTFG:

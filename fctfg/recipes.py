@@ -42,6 +42,11 @@ class Encoder:
     widths: tuple[int, ...] = (64, 128, 256, 512)
     stem: int = 64
     feature_width: int = 512
+    # pixels per side of what the encoder is shown, whatever the generator draws (pSp: 256 for faces of 1024); 0: the
+    # generator's. Larger pictures are averaged down to it.
+    size: int = 0
+    # so many of its pixels each way come in as channels of one: a picture of 128 at the cost of one of 32
+    tile: int = 1
     # A3: HyperStyle's weight offsets appear in no equation. False: its encoder alone is used. True: offsets are
     # computed once, from the source, and held for every frame (offsets of the driver would leak its looks).
     weight_offsets: bool = False
@@ -113,6 +118,10 @@ class Losses:
     # A8: the product's first factor: the canonical code whole, as printed, or less the average latent. The average has
     # something in every channel, so that whole codes can only be orthogonal to motion where that vanishes.
     ortho_center: bool = False
+    # Eq. 6 counts all pixels alike. Eyes and lips are few: those within the box (left, top, right, bottom as fractions
+    # of the picture) can count so many times as much as the others.
+    reconstruction_box: tuple[float, float, float, float] = (0.20, 0.25, 0.80, 0.88)
+    reconstruction_gain: float = 1.0
     # A9: "LPIPS" with VGG-19 does not exist: VGG-19's relu1_1 to relu5_1, a root mean square (the 2-norm over the
     # root of its number of elements), its square, or the mean absolute difference. Where no VGG-19 is to be had, the
     # pre-trained discriminator's features stand in.
@@ -228,6 +237,15 @@ class Recipe:
     data: Literal["clips", "puppets"] = "clips"
     detail: float = 1.0  # of drawn puppets
     pool: int = 2000  # clips of four seconds whose motion and sound drawn puppets take; the people are always new
+    # pixels per side that puppets are drawn at before they are brought to the generator's size; 0: that size
+    drawn_size: int = 0
+    # drawn samples kept on disk and shown again and again, for machines that draw slowly; 0: nobody is seen twice
+    kept: int = 0
+    # half of the drawn samples are framed nearer, up to so many times, as FOMM's crops show faces; 1: none
+    nearest: float = 1.0
+    # The driver's lips are those of another moment, so that the sound alone can say what they should do. The paper has
+    # no such thing: where the driver's lips are right, nothing asks a model to listen. Needs drawn puppets.
+    other_lips: bool = False
     generator: Generator = field(default_factory=Generator)
     encoder: Encoder = field(default_factory=Encoder)
     latent: Latent = field(default_factory=Latent)
@@ -266,8 +284,11 @@ def demo() -> Recipe:
     return Recipe(
         name="demo",
         data="puppets",
-        generator=Generator(size=128, style_dim=192, mapping_layers=4, channel_multiplier=0.25, channel_max=192),
-        encoder=Encoder(units=(2, 2, 3, 2), widths=(32, 64, 96, 96), stem=32, feature_width=96),
+        drawn_size=128,
+        nearest=1.5,
+        other_lips=True,
+        generator=Generator(size=128, style_dim=192, mapping_layers=4, channel_multiplier=0.125, channel_max=128),
+        encoder=Encoder(units=(1, 2, 2, 2), widths=(48, 96, 96, 96), stem=32, feature_width=96, size=128, tile=4),
         latent=Latent(hidden=192),
         audio=Audio(encoder="expert", width=0.5),
         losses=Losses(

@@ -10,7 +10,7 @@ from metrics.definition import Metric, load
 from metrics.definitions import ALL
 from metrics.puppets.definitions import PUPPETS
 
-__all__ = ["BESIDE_PUPPETS", "GROUPS", "METRICS", "TABLE1", "TABLE1_PUPPETS", "Metric", "default", "get", "load"]
+__all__ = ["GROUPS", "METRICS", "TABLE1", "TABLE1_PUPPETS", "Metric", "default", "get", "load"]
 
 #: group -> the accumulator that computes it
 GROUPS = {
@@ -33,18 +33,11 @@ TABLE1_PUPPETS = (
     *("ssim_wang_rgb", "ms_ssim_wang_rgb", "psnr_rgb", "lmd_mouth_puppet", "lse_c_puppet"),
     *(name for name in METRICS if name.startswith("control_")),
 )
-#: what stands beside them where its package and weights are at hand: networks that know real faces
-BESIDE_PUPPETS = (
-    *("lmd_mouth_dlib", "csim_source_arcface_r50"),
-    *(f"motion_{factor}_r" for factor in ("yaw", "pitch", "roll", "blink", "gaze_x", "gaze_y", "mouth")),
-)
 
 
 def default(puppets: bool) -> tuple[str, ...]:
     """What a protocol scores unless asked otherwise."""
-    if not puppets:
-        return TABLE1
-    return TABLE1_PUPPETS + tuple(name for name in BESIDE_PUPPETS if METRICS[name].unavailable() is None)
+    return TABLE1_PUPPETS if puppets else TABLE1
 
 
 def get(name: str) -> Metric:

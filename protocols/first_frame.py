@@ -168,12 +168,14 @@ class Evaluation:
         donor = self.audio_donor(source.clip)
         if donor is source.clip:
             return source.audio
+        other, wanted = self._sound(donor), len(source.audio)
+        return np.tile(other, math.ceil(wanted / max(1, len(other))))[:wanted]
+
+    def _sound(self, donor: Clip) -> np.ndarray:
         try:
-            other = stages.read_sound(donor, self.root)
+            return stages.read_sound(donor, self.root)
         except media.MediaError as error:
             raise ClipError(one_line(error)) from None
-        wanted = len(source.audio)
-        return np.tile(other, math.ceil(wanted / max(1, len(other))))[:wanted]
 
     def _score(self, source: Source, generated: Generated, row: dict) -> None:
         from metrics.evaluate import Footage
@@ -200,17 +202,27 @@ class Evaluation:
         fill(row, self.evaluator.score(made, reference, source.frames[0], truth))
 
     def _truth(self, clip: Clip, start: int, stop: int) -> dict[str, np.ndarray] | None:
-        """Of a puppet: what its head, eyes and mouth do in the scored frames. None for real clips."""
+        """Of a puppet: what its head, eyes and mouth do in the scored frames; "heard": what those of the one do whose
+        sound the method was given, where that is another. None for real clips.
+        """
         if self.clips.data != PUPPETS:
             return None
+        truth = {"motion": self._motion(clip)[start:stop]}
+        if (donor := self.audio_donor(clip)) is not clip:
+            heard = self._motion(donor)  # its sound is repeated where it is the shorter one
+            length = len(self._sound(donor)) / SAMPLES_PER_FRAME
+            truth["heard"] = heard[(np.arange(start, stop) % length).astype(int).clip(max=len(heard) - 1)]
+        return truth
+
+    def _motion(self, puppet: Clip) -> np.ndarray:
+        """(T, M) at 25 a second, from the clip's frame 0 on."""
         from fctfg.data.puppets.write import read_truth
 
-        path = self.root / "truth" / f"{clip.id}.npz"
+        path = self.root / "truth" / f"{puppet.id}.npz"
         try:
-            motion = read_truth(path)["motion_25"]
+            return read_truth(path)["motion_25"][puppet.start :]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ClipError(f"{path}: not the truth of a puppet ({one_line(error)}); draw the clip again") from None
-        return {"motion": motion[clip.start + start : clip.start + stop]}
 
     def _write_strips(self, source: Source, generated: Generated) -> None:
         start, stop = generated.scored_range(len(source.frames))

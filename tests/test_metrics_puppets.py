@@ -110,7 +110,7 @@ def test_what_is_read_as_it_is_true_scores_perfectly(plant):
     plant([row(motion=m) for m in motion])
     names = [n for n in NAMES if n.startswith("control") and n != "control_identity"]
     found = score(names, np.arange(1, T + 1), truth={"motion": motion})
-    assert len(names) == 18
+    assert len(names) == 20
     for name in names:
         assert found[name].failure is None
         assert found[name].value == pytest.approx(1 if name.endswith("_r") else 0, abs=2e-2 if "pose" in name else 1e-5)
@@ -134,6 +134,20 @@ def test_planted_errors_come_out(plant):
     assert found["control_lips_r"] == pytest.approx(-1, abs=1e-6)
     assert found["control_brow_mae"] == pytest.approx(0.1, abs=1e-6)
     assert found["control_gaze_x_r"] == 0, "a generated face that stands still follows nothing"
+
+
+def test_lips_that_follow_another_s_sound_are_held_against_the_mouth_that_made_it(plant):
+    motion, heard, read = driving(), driving(), driving()
+    heard[:, index("mouth_open")] = np.roll(heard[:, index("mouth_open")], 17)
+    read[:, index("mouth_open")] = heard[:, index("mouth_open")]
+    plant([row(motion=m) for m in read])
+    names = ["control_lips_r", "control_heard_r", "control_heard_mae", "control_pose_r"]
+    truth = {"motion": motion, "heard": heard}
+    found = {name: result.value for name, result in score(names, np.arange(1, T + 1), truth=truth).items()}
+    assert found["control_heard_r"] == pytest.approx(1, abs=1e-6)
+    assert found["control_heard_mae"] == pytest.approx(0, abs=1e-6)
+    assert found["control_lips_r"] < 0.9
+    assert found["control_pose_r"] == pytest.approx(1, abs=1e-2)
 
 
 def test_gaze_counts_where_the_true_eyes_are_open(plant):
@@ -315,7 +329,7 @@ def test_the_evaluator_hands_the_truth_on(plant, monkeypatch):
 
 
 def test_definitions_say_puppets_only_and_load_nothing_heavy():
-    assert len(set(NAMES)) == len(NAMES) == 24
+    assert len(set(NAMES)) == len(NAMES) == 26
     for metric in PUPPETS:
         assert metric.group == "puppets"
         assert "puppets only" in metric.definition

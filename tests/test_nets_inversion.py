@@ -130,6 +130,23 @@ def test_folded_equals_the_encoder():
         fast(pictures(1, 64))
 
 
+def test_tiles_are_channels_and_nothing_of_the_picture_is_lost():
+    net = randomised(PSPEncoder(size=64, n_styles=8, units=(1, 1, 1, 1), tile=2, **SMALL))
+    whole = randomised(PSPEncoder(size=32, n_styles=8, units=(1, 1, 1, 1), **SMALL))
+    assert [m.shape for m in net.styles.parameters()] == [m.shape for m in whole.styles.parameters()]
+    x = pictures(2, 64)
+    tiles = x.view(2, 3, 32, 2, 32, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 12, 32, 32)
+    seen = []
+    net.input_layer.register_forward_hook(lambda _, given, made: seen.append(given[0]))
+    with torch.no_grad():
+        expected = net(x)
+    assert torch.equal(seen[0], tiles)
+    found = folded(net)(x)
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max().clamp(min=1)
+    with pytest.raises(ValueError, match="tile 4"):
+        PSPEncoder(size=64, tile=4)
+
+
 def test_folding_needs_its_corrections_at_the_edge():
     """The norm before a convolution shifts; the zeros outside the map are not shifted."""
     net = randomised(PSPEncoder(size=32, n_styles=3, units=(1, 1, 1, 1), **SMALL))

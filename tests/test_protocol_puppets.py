@@ -137,6 +137,34 @@ def test_the_truth_is_of_the_frames_that_are_scored(home, controls):
     assert best == [0] * PEOPLE
 
 
+def test_with_another_s_sound_its_own_mouth_is_known(home, controls, tmp_path):
+    """The truth of "heard" is the donor's, at the sound's own time, and begins anew where the sound does."""
+    from types import SimpleNamespace
+
+    from fctfg.data.clips import SAMPLES_PER_FRAME
+    from fctfg.data.puppets.motion import index
+    from protocols import stages
+    from protocols.first_frame import Evaluation
+
+    root = tree(home)
+    clips = cliplist.voxceleb2(root)
+    other = SimpleNamespace(name="other", audio_of="another-speaker")
+    ours = Evaluation(root, tmp_path, clips, other, {}, (), SimpleNamespace(cache=None), "never")
+    own = Evaluation(root, tmp_path, clips, SimpleNamespace(name="own"), {}, (), SimpleNamespace(cache=None), "never")
+    for number, clip in enumerate(clips.clips):
+        donor = clips.clips[(number + 1) % PEOPLE]
+        truth = ours._truth(clip, 1, 90)  # longer than the donor's clip of 40 frames
+        mouth = read_truth(root / "truth" / f"{donor.id}.npz")["motion_25"]
+        assert np.array_equal(truth["heard"][:38], mouth[1:39])
+        assert np.array_equal(truth["motion"][:39], read_truth(root / "truth" / f"{clip.id}.npz")["motion_25"][1:])
+        assert "heard" not in own._truth(clip, 1, 30)
+        source = stages.read_source(clip, root, stages.clip_key(clip, root))
+        heard = ours._audio(source)
+        loud = np.sqrt(np.square(heard.reshape(-1, SAMPLES_PER_FRAME)).mean(1))[1:]
+        opened = truth["heard"][: len(loud), index("mouth_open")]
+        assert np.corrcoef(loud[:-1], opened[:-1])[0, 1] > 0.3
+
+
 def test_all_names_every_method_of_table_1_and_says_why_one_cannot_be_had(monkeypatch, tmp_path, capsys):
     """Run, or unavailable with the reason; never left out without a word."""
     for name in ("FCTFG_WEIGHTS", "XDG_CACHE_HOME", "TORCH_HOME"):

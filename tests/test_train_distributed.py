@@ -56,6 +56,50 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
                     assert error <= 1e-4 * max(1, value.abs().max()), (stage, file.name, name)
 
 
+def apart(out, environment):
+    """A stage in which two processes meet in every third step only."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    try:
+        world = distributed.start("cpu")
+        met = []
+        whole = World.mean
+        World.mean = lambda self, values: met.append(len(values)) or whole(self, values)
+        tiny.train("inversion", out, 7, world=world, apart=3, every=(0, 0, 0, 0))
+        (out / f"met-{world.rank}.json").write_text(json.dumps(met))
+    finally:
+        distributed.stop()
+
+
+def test_processes_that_work_apart_meet_now_and_then_and_at_the_end(tmp_path):
+    tiny.train("stylegan2", tmp_path, 1)
+    tiny.together(2, apart, tmp_path)
+    met = [json.loads((tmp_path / f"met-{rank}.json").read_text()) for rank in (0, 1)]
+    sizes = [n for n in met[0] if n > 1000]
+    assert len(sizes) == 3 * 2, met  # after steps 3, 6 and 7: the encoder and its moving average
+    assert met[0] == met[1]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "stylegan2").symlink_to(tmp_path / "stylegan2")
+    tiny.train("inversion", alone, 7, every=(0, 0, 0, 0))
+    mean, one = (
+        checkpoint.tensors(checkpoint.newest(p / "inversion") / "encoder.safetensors") for p in (tmp_path, alone)
+    )
+    assert any(not torch.equal(mean[name], one[name]) for name in one)
+
+
+def test_networks_apart_become_their_mean(monkeypatch):
+    """Each of two replicas, told the other's numbers by the mean over processes."""
+    from fctfg.train.context import Context
+
+    first, second = (torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)) for _ in range(2))
+    flat = torch.cat([t.reshape(-1) for t in [*second.parameters(), *second.buffers()] if t.is_floating_point()])
+    expected = [(a.detach() + b.detach()) / 2 for a, b in zip(first.parameters(), second.parameters(), strict=True)]
+    monkeypatch.setattr(World, "mean", lambda self, values: (values + flat.detach()) / 2)
+    Context(World(torch.device("cpu"), 0, 2), apart=4).meet([first])
+    assert all(torch.equal(p, e) for p, e in zip(first.parameters(), expected, strict=True))
+
+
 def normalised(out, environment):
     """Batch normalisation of two halves of a batch, forward and backward; and averaged gradients."""
     os.environ.update(environment)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 
 import pytest
 import tiny_training as tiny
 import torch
 
-from fctfg import losses, weights
+from fctfg import losses, model, weights
 from fctfg.nets.audio import AudioEncoder
 from fctfg.nets.discriminator import Discriminator
 from fctfg.nets.generator import Generator
+from fctfg.nets.ops import Upsample
 from fctfg.train import checkpoint, launch, loss_networks, predecessors, start_audio, stylegan2
 from fctfg.train.context import Context, channels_last, follow
 from fctfg.train.distributed import World
 from fctfg.train.fctfg import FCTFGStage
+from fctfg.train.grow_model import grow_model
 from fctfg.train.inversion import Inversion
 
 
@@ -156,7 +159,7 @@ def test_a_weight_of_nothing_loads_no_network(earlier):
         "losses.identity=0", asked=asked,
     )  # fmt: skip
     assert (built.expert, built.features, built.identity, built.discriminator) == (None, None, None, None)
-    assert set(built.step(batch(), 5)) == {"ortho", "reconstruction", "total"}
+    assert set(built.step(batch(), 5)) == {"ortho", "reconstruction", "total", "hearing"}
 
 
 @pytest.mark.parametrize(
@@ -322,6 +325,149 @@ def test_a_generator_can_learn_with_the_encoder_and_is_then_the_last_stage_s(ear
     grown.grow_from(second)
     assert torch.equal(grown.generator.state_dict()["conv1.conv.weight"], learned["conv1.conv.weight"])
     assert grown.average_generator.to_rgbs[-1].conv.weight.abs().max() == 0
+
+
+def test_an_encoder_may_see_more_than_the_generator_draws_and_keeps_its_heads_as_that_grows(earlier, tmp_path):
+    seen = ("encoder.size=64", "encoder.tile=2", "inversion.train_generator=true")
+    small = stage(earlier, *seen, kind=Inversion)
+    pictures = {"pictures": torch.rand(8, 3, 64, 64) * 2 - 1}
+    small.step(pictures, 0)
+    assert small.sample(pictures).shape == (16, 3, 32, 32)
+    assert small.evaluate(pictures)["l1"] < 2
+    states = {"encoder": small.encoder.state_dict(), "generator": small.generator.state_dict()}
+    trained = predecessors.Predecessor(tmp_path, states, small.recipe, 1)
+    tiny.train("stylegan2", tmp_path, 1, "generator.size=64")
+    larger = tiny.recipe("generator.size=64", *seen)
+    found = predecessors.find
+    grown = Inversion(larger, context(), lambda s, sections: found(tmp_path, s, None, None, ()))
+    grown.grow_from(trained)
+    kept = grown.encoder.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in states["encoder"].items())
+    assert sum(name.startswith("styles.") for name in kept) > sum(
+        name.startswith("styles.") for name in states["encoder"]
+    )
+
+
+def test_the_last_stage_sees_and_draws_in_sizes_of_their_own(earlier, tmp_path):
+    for name in ("stylegan2", "sync-expert"):
+        (tmp_path / name).symlink_to(earlier / name)
+    choice = ("encoder.size=64", "encoder.tile=2")
+    recipe = tiny.recipe(*choice)
+    world = World(torch.device("cpu"))
+    data = tiny.Moving("inversion", 8, side=64)
+    assert launch.launch("inversion", recipe_steps(recipe, "inversion", 1), data, world, launch.Options(tmp_path))
+    built = stage(tmp_path, *choice)
+    wide = tiny.Moving("fctfg", 4, side=64).held_out()[0]
+    report = built.step(wide, 0)
+    assert math.isfinite(report["total"])
+    assert built.sample(wide).shape == (20, 3, 32, 32)
+
+
+def recipe_steps(recipe, stage_name, steps):
+    section = dataclasses.replace(getattr(recipe, stage_name), steps=steps)
+    return dataclasses.replace(recipe, **{stage_name: section})
+
+
+def test_pixels_in_the_box_count_more(earlier):
+    weight = losses.inside((0.25, 0.5, 0.75, 1.0), 3.0, 32)
+    assert weight.mean() == pytest.approx(1)
+    assert weight[16:, 8:24].min() == pytest.approx(3 * float(weight[0, 0]))
+    assert (weight == weight.max()).sum() == 16 * 16
+    made, wanted = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32)
+    made[:, :, 20, 10] = 1
+    assert losses.reconstruction(made, wanted, weight) == pytest.approx(float(weight.max()) / 1024)
+    assert losses.reconstruction(made, wanted) == pytest.approx(1 / 1024)
+    plain, choice = batch(), ("losses.reconstruction_box=0.25,0.5,0.75,1", "losses.reconstruction_gain=3")
+    built = stage(earlier, *choice)
+    with torch.no_grad():
+        generated, codes = built.model(plain["source"], plain["driving"], plain["mels"])
+        part = built.parts(generated, codes, plain)["reconstruction"]
+    assert part == pytest.approx(float(((generated - plain["driving"]).abs() * weight).mean()), rel=1e-5)
+
+
+def test_what_should_come_out_need_not_be_what_drives(earlier):
+    built = stage(earlier, "losses.gan=0", "losses.sync=0", "losses.ortho=0")
+    plain = batch()
+    target = plain["driving"].flip(-1)
+    with torch.no_grad():
+        generated, codes = built.model(plain["source"], plain["driving"], plain["mels"])
+        parts = built.parts(generated, codes, {**plain, "target": target})
+    expected = (generated - target).abs().mean()
+    assert parts["reconstruction"] == pytest.approx(float(expected), rel=1e-5)
+    assert parts["reconstruction"] != pytest.approx(float((generated - plain["driving"]).abs().mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [(), ("latent.fusion=lstm",), ("latent.fusion_shared=true",), ("latent.untouched=canonical", "latent.fusion=none")],
+)
+def test_a_grown_model_draws_at_first_what_the_small_one_drew(choice):
+    seen = ("encoder.size=64", "encoder.tile=2", *choice)
+    torch.manual_seed(1)
+    small, large = (model.build(tiny.recipe(f"generator.size={size}", *seen)).eval() for size in (32, 64))
+    for parameter in small.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    small.average.normal_()
+    for noise in small.generator.noises.buffers():
+        noise.zero_()
+    large.load_state_dict(grow_model(small.state_dict(), small, large))
+    wide = tiny.Moving("fctfg", 2, side=64).held_out()[0]
+    with torch.no_grad():
+        (ours, _), (theirs, _) = (m(wide["source"], wide["driving"], wide["mels"]) for m in (large, small))
+        enlarged = Upsample()(theirs.flatten(0, 1)).unflatten(0, theirs.shape[:2])
+    assert theirs.std() > 0.05
+    assert (ours - enlarged).abs().max() < 1e-4 * theirs.abs().max()
+    other = model.build(tiny.recipe("generator.size=64", *seen, "latent.hidden=8"))
+    with pytest.raises(ValueError, match="grow with the same style_dim and widths"):
+        grow_model(small.state_dict(), small, other)
+
+
+def test_the_last_stage_grows(earlier, tmp_path):
+    for name in tiny.STAGES[:3]:
+        (tmp_path / name).symlink_to(earlier / name)
+    tiny.train("fctfg", tmp_path, 1)
+    trained = predecessors.find(tmp_path, "fctfg", None, None, ())
+    tiny.earlier_stages(tmp_path / "large", "generator.size=64", steps=1)
+    built = stage(tmp_path / "large", "generator.size=64")
+    built.grow_from(trained)
+    kept = trained.state("model")["generator.conv1.conv.weight"]
+    for net in (built.model, built.average_model):
+        assert torch.equal(net.generator.conv1.conv.weight, kept)
+
+
+def test_a_trained_last_stage_can_be_trained_on_with_other_settings(earlier, tmp_path):
+    for name in tiny.STAGES[:3]:
+        (tmp_path / name).symlink_to(earlier / name)
+    tiny.train("fctfg", tmp_path, 2)
+    first = predecessors.find(tmp_path, "fctfg", None, None, ())
+    built = stage(tmp_path, "latent.window=6", "losses.gan=0.2")
+    built.start_from(first)
+    for net in (built.model, built.average_model):
+        assert all(torch.equal(value, first.state("model")[name]) for name, value in net.state_dict().items())
+    judge = built.discriminator.state_dict()
+    assert all(torch.equal(value, first.state("discriminator")[name]) for name, value in judge.items())
+
+    # an audio encoder that is named comes before the run's own
+    file = checkpoint.newest(earlier / "sync-expert") / "expert.safetensors"
+    recipe = tiny.recipe()
+    named = FCTFGStage(
+        recipe, context(), lambda s, sections: predecessors.find(earlier, s, None, recipe, sections), file
+    )
+    named.start_from(first)
+    heard = checkpoint.tensors(file)
+    for net in (named.model, named.average_model):
+        assert torch.equal(net.encoder.input_layer[0].weight, first.state("model")["encoder.input_layer.0.weight"])
+        for name, value in net.audio_encoder.state_dict().items():
+            assert torch.equal(value, heard[f"audio_encoder.{name}"])
+
+
+def test_the_log_tells_when_the_model_no_longer_hears(earlier):
+    built = stage(earlier, "losses.gan=0")
+    assert built.step(batch(), 0)["hearing"] > 0
+    last = built.model.audio_encoder[-1]
+    for parameter in last.parameters():
+        parameter.data.zero_()
+    assert built.step(batch(), 1)["hearing"] == 0
 
 
 def test_the_expert_s_batch_is_half_matched():

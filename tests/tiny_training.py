@@ -38,6 +38,8 @@ TINY = (
     "encoder.widths=4,8,8,8",
     "encoder.stem=4",
     "encoder.feature_width=8",
+    "encoder.size=0",
+    "encoder.tile=1",
     "latent.hidden=16",
     "audio.width=0.03125",
     "sync_expert.width=0.03125",
@@ -105,14 +107,16 @@ class Moving:
         return sync if self.stage == "sync-expert" else {**sync, "source": frames[5], "mels": mels[:5]}
 
 
-def train(stage, out, steps, *assignments, every=(1, 100, 100, 100), world=None, precision="fp32", **data) -> bool:
+def train(
+    stage, out, steps, *assignments, every=(1, 100, 100, 100), world=None, precision="fp32", apart=0, **data
+) -> bool:
     """Train a stage of the tiny recipe; what ``launch`` returns. ``data``: for ``Moving``."""
     torch.set_num_threads(1)
     section = stage.replace("-", "_")
     wanted = recipe(f"{section}.steps={steps}", *assignments)
     world = world or distributed.World(torch.device("cpu"))
     source = Moving(stage, getattr(wanted, section).batch, world.rank, world.size, wanted.generator.size, **data)
-    options = launch.Options(Path(out), precision=precision, every=Every(*every))
+    options = launch.Options(Path(out), precision=precision, every=Every(*every), apart=apart)
     return launch.launch(stage, wanted, source, world, options)
 
 

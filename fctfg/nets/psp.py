@@ -44,6 +44,9 @@ class PSPEncoder(Backbone):
     first, 3-6 the second, 7 and up the third. The defaults are the public network for a 256 generator: 209 M
     parameters, 119 GFLOP a picture. ``feature_width``: channels of the pyramid, equal to the last of ``widths``;
     ``head_width``: channels inside a head, ``feature_width`` unless given (512 for both in the public one).
+
+    ``tile``: so many pixels each way come in as channels of one, so that nothing of the picture is lost and all maps
+    are that many times smaller: a 128 picture in tiles of 4 costs what one of 32 does. 1 is the public network.
     """
 
     def __init__(
@@ -56,18 +59,21 @@ class PSPEncoder(Backbone):
         stem: int = 64,
         feature_width: int = 512,
         head_width: int | None = None,
+        tile: int = 1,
     ) -> None:
-        super().__init__(units, widths, stem)
-        if size < 32 or size & (size - 1):
-            raise ValueError(f"size {size} must be a power of two, at least 32")
+        super().__init__(units, widths, stem, 3 * tile**2)
+        side = size // tile
+        if side < 32 or size & (size - 1) or tile & (tile - 1):
+            raise ValueError(f"size {size} and tile {tile} must be powers of two, the size at least 32 tiles")
         if len(widths) != 4 or widths[-1] != feature_width:
             raise ValueError(f"widths {tuple(widths)} must be four, the last of them feature_width ({feature_width})")
         head_width = head_width or feature_width
         self.size = size
+        self.tile = tile
         self.n_styles = n_styles
         self.style_dim = style_dim
         self.styles = nn.ModuleList(
-            StyleHead(size // _fraction(i), feature_width, head_width, style_dim) for i in range(n_styles)
+            StyleHead(side // _fraction(i), feature_width, head_width, style_dim) for i in range(n_styles)
         )
         self.latlayer1 = nn.Conv2d(widths[2], feature_width, 1)
         self.latlayer2 = nn.Conv2d(widths[1], feature_width, 1)
@@ -83,6 +89,9 @@ class PSPEncoder(Backbone):
             raise IndexError(f"layers {list(layers)} must be within 0..{self.n_styles - 1}")
         maps = self.maps(x, max(layers, default=0))
         return torch.stack([self.styles[i](maps[_fraction(i)]) for i in layers], 1)
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        return super().stages(F.pixel_unshuffle(x, self.tile) if self.tile > 1 else x)
 
     def maps(self, x: Tensor, layer: int) -> dict[int, Tensor]:
         """The pyramid as far up as head ``layer`` reads: {16: (B,C,size/16,size/16), 8: ..., 4: ...}."""
@@ -104,8 +113,9 @@ class FoldedPSPEncoder(PSPEncoder):
     def __init__(self, encoder: PSPEncoder) -> None:
         nn.Module.__init__(self)
         self.size, self.n_styles, self.style_dim = encoder.size, encoder.n_styles, encoder.style_dim
+        self.tile = encoder.tile
         self.ends = encoder.ends
-        self.input_layer, self.body = fold_backbone(encoder, encoder.size)
+        self.input_layer, self.body = fold_backbone(encoder, encoder.size // encoder.tile)
         self.styles = copy.deepcopy(encoder.styles)
         self.latlayer1 = copy.deepcopy(encoder.latlayer1)
         self.latlayer2 = copy.deepcopy(encoder.latlayer2)
@@ -123,6 +133,8 @@ class FoldedPSPEncoder(PSPEncoder):
 
     def stages(self, x: Tensor) -> list[Tensor]:
         split = self.ends[self.SINGLE - 1] + 1
+        if self.tile > 1:
+            x = F.pixel_unshuffle(x, self.tile).contiguous(memory_format=torch.channels_last)
         pictures = x.split(1) if x.device.type == "cpu" else [x]
         parts = [self._through(self.input_layer(part), 0, split) for part in pictures]
         early = [torch.cat(maps) for maps in zip(*parts, strict=True)]

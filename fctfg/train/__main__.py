@@ -81,12 +81,15 @@ def parser() -> argparse.ArgumentParser:
         stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
         stage.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 on a GPU")
         stage.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
+        stage.add_argument(
+            "--apart", type=_at_least(0), default=0, metavar="N", help="processes meet every N steps only (0: in each)"
+        )
         stage.add_argument("--workers", type=_at_least(0), default=0, help="how many prepare clips (one a core)")
         for what, default in (("report", 50), ("sample", 1000), ("evaluate", 1000), ("checkpoint", 1000)):
             stage.add_argument(
                 f"--{what}-every", type=_at_least(0), default=default, metavar="N", help=f"({default}; 0: at the end)"
             )
-        if name in ("stylegan2", "inversion"):
+        if name != "sync-expert":
             stage.add_argument("--grow-from", type=Path, metavar="RUN", help="start from this run of half the size")
         if name in ("inversion", "fctfg"):
             stage.add_argument("--stylegan2", type=Path, metavar="FILE|RUN", help="the generator (default: --out's)")
@@ -96,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
             for other, net in (("inversion", "encoder"), ("sync-expert", "sync expert")):
                 stage.add_argument(f"--{other}", type=Path, metavar="FILE|RUN", help=f"the {net} (default: --out's)")
             stage.add_argument("--audio-encoder", type=Path, metavar="FILE", help="wav2lip.pth, to start from")
+            stage.add_argument("--start-from", type=Path, metavar="RUN", help="a trained last stage, to go on with it")
     export = commands.add_parser("export", help="all that inference needs, as one safetensors file")
     export.add_argument("--out", type=Path, required=True, help="the run's folder")
     export.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")
@@ -135,11 +139,13 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         precision=args.precision,
         compiled=args.compile,
+        apart=args.apart,
         every=every,
         grow_from=getattr(args, "grow_from", None),
         trained={name: place for name, place in named.items() if place is not None},
         audio_encoder=getattr(args, "audio_encoder", None),
         encoder=getattr(args, "encoder", None),
+        start_from=getattr(args, "start_from", None),
     )
     recipe = recipe_of(args)
     world = distributed.start(args.device)

@@ -40,8 +40,12 @@ class SyncWindows:
     mel_window: torch.Tensor
     wrong_window: torch.Tensor
 
+    def named(self) -> dict[str, torch.Tensor]:
+        """What there is, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
     def to(self, device: torch.device | str):
-        return type(self)(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        return type(self)(**{name: value.to(device, non_blocking=True) for name, value in self.named().items()})
 
     def __len__(self) -> int:
         return len(self.driving)
@@ -51,10 +55,13 @@ class SyncWindows:
 class Windows(SyncWindows):
     """What FC-TFG learns from: also ``source`` (n, 3, S, S), a frame of the same clip, and ``mels`` (n, T, 1, 80, 16),
     the sound of each driving frame (A23: by Wav2Lip's training rule unless the source was told otherwise).
+
+    ``target`` (n, T, 3, S, S): what should come out where that is not the driving frames themselves.
     """
 
     source: torch.Tensor
     mels: torch.Tensor
+    target: torch.Tensor | None = None
 
 
 class Source(Protocol):

@@ -13,8 +13,10 @@ from fctfg.nets.discriminator import GROUP, Discriminator
 from fctfg.nets.sync_expert import FRAMES, SyncExpert, lower_half
 from fctfg.recipes import Recipe
 from fctfg.train import loss_networks
-from fctfg.train.checkpoint import CheckpointError
+from fctfg.train.checkpoint import CheckpointError, put
 from fctfg.train.context import Context, follow
+from fctfg.train.grow_model import grow_model
+from fctfg.train.predecessors import Predecessor
 from fctfg.train.start_audio import start_audio_encoder
 
 SECTIONS = ("generator", "encoder", "latent", "audio", "losses", "fctfg")
@@ -24,10 +26,14 @@ NEW, TRAINED = ("canonical", "motion", "fusion"), ("encoder", "audio_encoder", "
 
 class FCTFGStage:
     """Batches: ``source`` (b, 3, S, S), ``driving`` (b, T, 3, S, S), in [-1, 1]; ``mels`` (b, T, 1, 80, 16), a window
-    of sound for every frame; ``mel_window`` (b, 1, 80, 16), that of the first five frames.
+    of sound for every frame; ``mel_window`` (b, 1, 80, 16), that of the first five frames; ``target``, like
+    ``driving``: what should come out, where that is not the driving frames themselves.
 
     ``find(stage, sections)`` gives an earlier stage's networks; ``audio_encoder``: a file to start that part from.
     """
+
+    #: of what ``sample`` draws
+    columns = 5
 
     def __init__(self, recipe: Recipe, context: Context, find: Callable, audio_encoder: Path | None = None) -> None:
         self.recipe, self.settings, self.context = recipe, recipe.fctfg, context
@@ -40,6 +46,10 @@ class FCTFGStage:
             "perceptual": recipe.losses.perceptual,
             "gan": recipe.losses.gan,
         }
+        c, self.weight = recipe.losses, None
+        if c.reconstruction_gain != 1.0:
+            size = recipe.generator.size
+            self.weight = losses.inside(c.reconstruction_box, c.reconstruction_gain, size, context.device)
         stage_one, stage_two = find("stylegan2", ("generator",)), find("inversion", ("generator", "encoder"))
         self.expert = self.features = self.identity = None
         if self.strengths["sync"]:
@@ -57,6 +67,7 @@ class FCTFGStage:
         net.start_at(stage_one.average(net.generator))
         if net.hypernetwork is not None:
             stage_two.into(net.hypernetwork, "hypernetwork")
+        self.audio_file = audio_encoder
         self.start = start_audio_encoder(net.audio_encoder, recipe, audio_encoder, find)
         self.model = context.place(net)
         self._choose_what_is_trained()
@@ -74,7 +85,7 @@ class FCTFGStage:
             self.optimizers["discriminator"] = context.adam(self.discriminator.parameters(), s.rate, s.betas, lazy)
 
     def step(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        context, driving = self.context, batch["driving"]
+        context, driving, target = self.context, batch["driving"], self.wanted(batch)
         adversarial = self.discriminator is not None and step >= self.settings.gan_from
         if self.discriminator is not None:
             self.discriminator.requires_grad_(False)
@@ -89,15 +100,17 @@ class FCTFGStage:
         loss = losses.total(parts, self.strengths)
         context.descend("model", loss, self.optimizers["model"])
         report = {name: value.detach() for name, value in parts.items()} | {"total": loss.detach()}
+        # an encoder that has come to give the same for every sound (its last layer is a ReLU) no longer learns
+        report["hearing"] = codes.audio.detach().float().flatten(0, 1).std(0, correction=0).mean()
         if adversarial:
-            report |= self.discriminator_step(driving, generated.detach(), step)
+            report |= self.discriminator_step(target, generated.detach(), step)
         follow(self.average_model, self.model, self.settings.ema, step)
         return report
 
     def parts(self, generated: Tensor, codes: model.Codes, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Eq. 3 to 7, those that have a weight; ``step`` adds the adversarial term."""
-        c, w, driving = self.recipe.losses, self.strengths, batch["driving"]
-        x_g, x_d = generated.flatten(0, 1), driving.flatten(0, 1)
+        c, w = self.recipe.losses, self.strengths
+        x_g, x_d = generated.flatten(0, 1), self.wanted(batch).flatten(0, 1)
         parts = {}
         if w["ortho"]:
             canonical, rows = codes.canonical, list(self.model.layers)
@@ -118,7 +131,7 @@ class FCTFGStage:
                 target = self.identity(x_d)
             parts["identity"] = losses.identity(self.identity(x_g).float(), target.float())
         if w["reconstruction"]:
-            parts["reconstruction"] = losses.reconstruction(x_g.float(), x_d.float())
+            parts["reconstruction"] = losses.reconstruction(x_g.float(), x_d.float(), self.weight)
         if w["perceptual"]:
             with torch.no_grad():
                 target = self.features(x_d)
@@ -126,11 +139,16 @@ class FCTFGStage:
             parts["perceptual"] = losses.perceptual(*maps, c.perceptual_norm)
         return parts
 
-    def discriminator_step(self, driving: Tensor, generated: Tensor, step: int) -> dict[str, Tensor]:
+    def wanted(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The frames that should come out (b, T, 3, S, S): the driving ones, as in the paper, or ``target``."""
+        frames = batch.get("target", batch["driving"])
+        return model.shown(frames.flatten(0, 1), self.model.generator.size).unflatten(0, frames.shape[:2])
+
+    def discriminator_step(self, wanted: Tensor, generated: Tensor, step: int) -> dict[str, Tensor]:
         """Eq. 8's other side: the logistic loss, and R1 every so often, in float32."""
         c, context = self.recipe.losses, self.context
         self.discriminator.requires_grad_(True)
-        real, fake = self.to_judge(driving, step), self.to_judge(generated, step)
+        real, fake = self.to_judge(wanted, step), self.to_judge(generated, step)
         with context.autocast():
             scores_real, scores_fake = self.judge(real), self.judge(fake)
         loss = losses.adversarial_discriminator(scores_real.float(), scores_fake.float())
@@ -160,20 +178,40 @@ class FCTFGStage:
 
     @torch.no_grad()
     def sample(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """For each of four windows: the source, the first driving frame, and what was made of them."""
+        """For each of four windows: source, canonical face, first driving frame, generated, what was wanted."""
         n = min(4, len(batch["source"]))
         source, driving, mels = (batch[name][:n] for name in ("source", "driving", "mels"))
         generated, _ = self.average_model(source, driving, mels)
         canonical = self.average_model.canonical_face(source)
-        rows = torch.stack([source, canonical, driving[:, 0], generated[:, 0]], 1)
+        seen = (model.shown(x, self.model.generator.size) for x in (source, driving[:, 0]))
+        rows = torch.stack([next(seen), canonical, next(seen), generated[:, 0], self.wanted(batch)[:n, 0]], 1)
         return rows.flatten(0, 1)
 
     @torch.no_grad()
     def evaluate(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """PSNR (dB) and L1 of the moving average's frames against the driving ones."""
+        """PSNR (dB) and L1 of the moving average's frames against those that should come out."""
         generated, _ = self.average_model(batch["source"], batch["driving"], batch["mels"])
-        x_g, x_d = generated.flatten(0, 1).float(), batch["driving"].flatten(0, 1).float()
+        x_g, x_d = generated.flatten(0, 1).float(), self.wanted(batch).flatten(0, 1).float()
         return {"psnr": loss_networks.psnr(x_g, x_d), "l1": losses.reconstruction(x_g, x_d)}
+
+    def grow_from(self, trained: Predecessor) -> None:
+        """Start from the last stage of a run at a smaller size; the discriminator stays the one of this size."""
+        small = model.build(trained.recipe)
+        self._begin_with(grow_model(trained.state("model"), small, self.model))
+
+    def start_from(self, trained: Predecessor) -> None:
+        """Start from the last stage of another run, of the same shapes: with other windows, losses or data."""
+        put(self.model, trained.state("model"), trained.place)
+        self._begin_with(self.model.state_dict())
+        if self.discriminator is not None and "discriminator" in trained.networks:
+            trained.into(self.discriminator, "discriminator")
+
+    def _begin_with(self, state: Mapping[str, Tensor]) -> None:
+        """Both networks; an audio encoder that was named by itself comes before the one in ``state``."""
+        self.model.load_state_dict(state)
+        if self.audio_file is not None:
+            start_audio_encoder(self.model.audio_encoder, self.recipe, self.audio_file, None)
+        self.average_model.load_state_dict(self.model.state_dict())
 
     def extra(self) -> dict[str, Tensor]:
         return {}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
+from fctfg.data.clips import DataError
 from fctfg.recipes import Recipe
 from fctfg.train.data import Source, batches
 from fctfg.train.distributed import World
+from fctfg.train.kept_puppets import Framed, KeptPuppets
 from fctfg.train.puppet_data import PuppetData
 
 #: what of its samples a stage reads (``fctfg.train.data.KINDS``)
@@ -60,6 +61,8 @@ def open_data(
     folder is not as it should be.
     """
     size, batch = recipe.generator.size, getattr(recipe, stage.replace("-", "_")).batch
+    if stage in ("inversion", "fctfg"):
+        size = max(size, recipe.encoder.size)
     common = {
         "seed": seed,
         "window": recipe.latent.window,
@@ -68,13 +71,20 @@ def open_data(
         "workers": workers,
     }
     if data == "puppets":
-        common["detail"] = recipe.detail
+        common |= {"detail": recipe.detail, "other_lips": recipe.other_lips}
+        drawn = recipe.drawn_size or size
         if clips:
-            source = held = PuppetData(size, world.device, clips=clips, cast=True, **common)
+            source = held = PuppetData(drawn, world.device, clips=clips, cast=True, **common)
         else:
-            source = PuppetData(size, world.device, clips=recipe.pool, **common)
-            held = PuppetData(size, world.device, split="held-out", clips=HELD_OUT_CLIPS, **common)
+            source = PuppetData(drawn, world.device, clips=recipe.pool, **common)
+            held = PuppetData(drawn, world.device, split="held-out", clips=HELD_OUT_CLIPS, **common)
+        if recipe.kept:
+            source = KeptPuppets(source, recipe.kept)
+        if drawn != size or recipe.nearest > 1:
+            source, held = (Framed(s, size, recipe.nearest) for s in (source, held))
     else:
+        if recipe.other_lips and stage == "fctfg":
+            raise DataError("other_lips is for drawn puppets: use --data puppets or --set other_lips=false")
         from fctfg.train.clip_data import ClipData
 
         layout = "voxceleb2" if any((Path(data) / p).is_dir() for p in ("dev/mp4", "test/mp4", "mp4")) else "prepared"
@@ -89,4 +99,4 @@ def open_data(
 def _named(batch) -> Batch:
     if isinstance(batch, Tensor):
         return {"pictures": batch}
-    return {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return batch.named()

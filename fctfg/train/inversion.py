@@ -20,7 +20,8 @@ SECTIONS = ("generator", "encoder", "losses", "inversion")
 
 
 class Inversion:
-    """Batches: ``pictures`` (b, 3, S, S) in [-1, 1]. ``find(stage, sections)`` gives an earlier stage's networks.
+    """Batches: ``pictures`` (b, 3, S, S) in [-1, 1], of the larger of the encoder's and the generator's size.
+    ``find(stage, sections)`` gives an earlier stage's networks.
 
     The encoder's loss is pSp's: squared error, perceptual and identity, between a picture and what the generator, its
     noise fixed, makes of the picture's code. A code is the encoder's output added to the average latent.
@@ -65,7 +66,8 @@ class Inversion:
     def step(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         context, x = self.context, batch["pictures"]
         with context.autocast():
-            codes = self.encode(x) + self.average
+            codes = self.encode(model.shown(x, self.encoder.size)) + self.average
+            x = model.shown(x, self.generator.size)
             parts = self.parts(self.synthesis(codes, noise="fixed"), x)
         loss = losses.total(parts, self.strengths)
         context.descend("encoder", loss, self.optimizers["encoder"])
@@ -110,7 +112,7 @@ class Inversion:
     @torch.no_grad()
     def invert(self, x: Tensor) -> Tensor:
         """Pictures through the moving averages."""
-        codes, offsets = self.average_encoder(x) + self.average, None
+        codes, offsets = self.average_encoder(model.shown(x, self.encoder.size)) + self.average, None
         if self.hypernetwork is not None:
             iterations = self.recipe.encoder.offset_iterations
             offsets = self.average_hypernetwork.refine(x, self.average_generator, codes, iterations)
@@ -119,12 +121,13 @@ class Inversion:
     def sample(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Eight pictures, each beside its reconstruction."""
         x = batch["pictures"][:8]
-        return torch.stack([x, self.invert(x)], 1).flatten(0, 1)
+        return torch.stack([model.shown(x, self.generator.size), self.invert(x)], 1).flatten(0, 1)
 
     @torch.no_grad()
     def evaluate(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """PSNR (dB) and L1 of the reconstructions."""
         x, y = batch["pictures"].float(), self.invert(batch["pictures"]).float()
+        x = model.shown(x, self.generator.size)
         return {"psnr": loss_networks.psnr(y, x), "l1": losses.reconstruction(y, x)}
 
     def extra(self) -> dict[str, Tensor]:
@@ -134,10 +137,13 @@ class Inversion:
         """Nothing but networks and optimizers goes on from step to step."""
 
     def grow_from(self, trained: Predecessor) -> None:
-        """Start from an encoder for smaller pictures: all that has the same name and shape, which is the body and the
-        pyramid. The heads are new, for they see maps of another size. A generator that learned with it grows.
+        """Start from an encoder for smaller pictures: the body and the pyramid. The heads are new, for they see maps of
+        another size; unless the encoder is shown the same size, where those that there are stay. A generator that
+        learned with it grows.
         """
-        self._start_from({k: v for k, v in trained.state("encoder").items() if not k.startswith("styles.")})
+        same = model.build(trained.recipe).encoder.size == self.encoder.size
+        state = trained.state("encoder")
+        self._start_from({k: v for k, v in state.items() if same or not k.startswith("styles.")})
         if self.settings.train_generator and "generator" in trained.networks:
             small = trained.recipe.generator.size
             self.generator.load_state_dict(grow_generator(trained.state("generator"), small, self.generator))

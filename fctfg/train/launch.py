@@ -33,11 +33,13 @@ class Options:
     seed: int = 0
     precision: str = "auto"
     compiled: bool = False
+    apart: int = 0
     every: Every = field(default_factory=Every)
     grow_from: Path | None = None
     trained: dict[str, Path] = field(default_factory=dict)
     audio_encoder: Path | None = None
     encoder: Path | None = None
+    start_from: Path | None = None
 
 
 def settings_of(recipe: Recipe, stage: str) -> Any:
@@ -55,17 +57,19 @@ def launch(stage: str, recipe: Recipe, data: Data, world: World, options: Option
     if precision == "fp32" and world.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
-    context = Context(world, options.seed, precision, options.compiled)
+    context = Context(world, options.seed, precision, options.compiled, options.apart)
     settings = settings_of(recipe, stage)
     context.share(settings.batch, f"{stage}: a batch")
     torch.manual_seed(options.seed)  # the start of the networks; all else is drawn from (seed, step)
     built = getattr(module, name)(recipe, context, *_inputs(stage, recipe, options))
     if options.grow_from is not None:
         if not hasattr(built, "grow_from"):
-            raise CheckpointError(f"--grow-from: {stage} does not grow; stylegan2 and inversion do")
+            raise CheckpointError(f"--grow-from: {stage} does not grow; stylegan2, inversion and fctfg do")
         built.grow_from(predecessors.find(options.grow_from, stage, None, None, ()))
     if options.encoder is not None and stage == "inversion":
         built.start_from(options.encoder)
+    if options.start_from is not None and stage == "fctfg":
+        built.start_from(predecessors.find(options.start_from, stage, None, recipe, ("generator", "encoder", "audio")))
     folder = options.out / stage
     state = State(stage, 0, recipe, data.describe(), options.seed, settings.batch)
     return loop.train(built, data, folder, state, module.SECTIONS, context, settings.steps, options.every)

@@ -100,11 +100,11 @@ class Log:
         if self.active:
             self.bar.update(1)
 
-    def picture(self, step: int, pictures: Tensor) -> None:
+    def picture(self, step: int, pictures: Tensor, columns: int = 4) -> None:
         """A grid of ``pictures`` (N, 3, S, S) in [-1, 1] as ``samples/step-N.png``, and on TensorBoard."""
         if not self.active:
             return
-        image = grid(pictures, columns=4)  # the stages draw pairs and fours
+        image = grid(pictures, columns)
         place = self.folder / "samples" / f"step-{step:08d}.png"
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(png(image))

@@ -72,6 +72,10 @@ class Every:
     evaluate: int = 1000
     checkpoint: int = 1000
 
+    def due(self, done: int) -> bool:
+        """Whether anything is, after ``done`` steps."""
+        return any(_due(done, n) for n in (self.report, self.sample, self.evaluate, self.checkpoint))
+
 
 class NotFinite(RuntimeError):
     """A loss or gradient was not finite; the message is one line with step, process and samples."""
@@ -115,7 +119,10 @@ def train(
             averages.add(stage.step(_place(next(batches), context), step))
             done = step + 1
             log.step()
-            stopped = world.agree(interrupt.asked)
+            together = not context.apart or done % context.apart == 0 or done == steps or every.due(done)
+            if context.apart and together:
+                context.meet([*stage.nets.values(), *stage.ema.values()])
+            stopped = together and world.agree(interrupt.asked)
             last = stopped or done == steps
             if _due(done, every.report) or _due(done, every.checkpoint) or last:
                 _demand_finite(context, data, folder, state)
@@ -123,7 +130,8 @@ def train(
                 values = averages.take()
                 log.report(done, values, **rates_of(stage), **log.speed(done, stage.frames))
             if _due(done, every.sample) or done == steps:
-                log.picture(done, stage.sample(_place(data.held_out()[0], context)))
+                pictures = stage.sample(_place(data.held_out()[0], context))
+                log.picture(done, pictures, getattr(stage, "columns", 4))
             if hasattr(stage, "evaluate") and (_due(done, every.evaluate) or done == steps):
                 log.report(done, evaluate(stage, data, context))
             if _due(done, every.checkpoint) or last:

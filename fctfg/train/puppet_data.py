@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from fctfg.data.clips import FPS
 from fctfg.data.puppets.face import render
 from fctfg.data.puppets.identity import Identity, sample_identity
+from fctfg.data.puppets.motion import index
 from fctfg.nets.mel import windows_at
 from fctfg.nets.sync_expert import FRAMES
 from fctfg.train.data import SPLITS, Places, SyncWindows, Windows, least_frames, places, settled, uniform
 from fctfg.train.puppet_pool import SECONDS, pool, stream
 
+LIPS = [index(name) for name in ("mouth_open", "mouth_width", "mouth_round")]  # what speech moves
 _BLOCK = 4096  # people are drawn in blocks of so many sample numbers
 
 
@@ -36,7 +38,8 @@ class PuppetData:
     draw so many times larger and average, nearer to pictures that went through a larger video, at that factor's square
     in time; ``cast``: each clip has one person, always the same, so that N clips show N people; ``rule``: where a
     frame's window of sound begins (``fctfg.nets.mel.first_column``, A23); ``cache``: folder for the pool; ``workers``:
-    processes that draw it (0: one per core).
+    processes that draw it (0: one per core); ``other_lips``: the driving frames' lips are another moment's of the clip,
+    and ``target`` shows those that belong to the sound.
 
     Raises ValueError for an unknown split and a window that the pool's clips are too short for.
     """
@@ -56,6 +59,7 @@ class PuppetData:
         rule: str = "training",
         cache: str | os.PathLike | None = None,
         workers: int = 0,
+        other_lips: bool = False,
     ):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; use {' or '.join(SPLITS)}")
@@ -63,7 +67,7 @@ class PuppetData:
             raise ValueError(f"a window of {window} frames does not fit the pool's clips of {SECONDS * FPS:.0f}")
         self.size, self.device, self.seed, self.split = size, settled(device), seed, split
         self.detail, self.window, self.source, self.oversample = detail, window, source, oversample
-        self.cast, self.rule = cast, rule
+        self.cast, self.rule, self.other_lips = cast, rule, other_lips
         self.pool = pool(seed, split, clips, cache, workers).to(self.device)
 
     def at(self, size: int) -> PuppetData:
@@ -73,7 +77,7 @@ class PuppetData:
         return other
 
     def describe(self) -> dict[str, object]:
-        names = ("seed", "split", "size", "detail", "window", "source", "oversample", "cast", "rule")
+        names = ("seed", "split", "size", "detail", "window", "source", "oversample", "cast", "rule", "other_lips")
         return {"data": "puppets", "clips": len(self.pool.motion)} | {name: getattr(self, name) for name in names}
 
     @torch.no_grad()
@@ -97,11 +101,18 @@ class PuppetData:
         clip, source, start = self._there(at.clip), self._there(at.source), self._there(at.start)
         shown = start[:, None] + torch.arange(self.window, device=self.device)
         moving = self.pool.motion[clip[:, None], torch.cat([source[:, None], shown], 1)]
-        pictures = self._drawn(self.people("windows", indices, at.clip), moving)
+        who = self.people("windows", indices, at.clip)
+        pictures = self._drawn(who, moving)
+        driving, target = pictures[:, 1:], None
+        if self.other_lips:
+            moved, wrong = moving[:, 1:].clone(), self._there(at.wrong)[:, None] + torch.arange(self.window)
+            moved[..., LIPS] = self.pool.motion[clip[:, None], wrong.to(self.device)][..., LIPS]
+            driving, target = self._drawn(who, moved), driving
         heard = self.pool.mels[clip]
         return Windows(
             source=pictures[:, 0],
-            driving=pictures[:, 1:],
+            driving=driving,
+            target=target,
             mels=windows_at(heard, shown, rule=self.rule),
             mel_window=windows_at(heard, start, rule="sync"),
             wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),

@@ -4,6 +4,8 @@
 factor     unit      what is compared (columns of ``fctfg.data.puppets.motion``)
 ========== ========= ===============================================================================
 lips       0..1      mouth_open
+heard      0..1      mouth_open, with the truth of the clip whose sound the method heard: another's, where it was given
+                     another's sound; then "lips" says how far the driver's lips shine through
 yaw ...    degree    yaw, pitch, roll, each on its own
 pose       degree    the angle of the rotation between both heads; r: the mean of the three angles' r
 brow       -1..1     the mean of both brows' brow_raise
@@ -28,6 +30,7 @@ from metrics.interface import MetricFailure, Result
 
 COLUMNS = {
     "lips": ("mouth_open",),
+    "heard": ("mouth_open",),
     "yaw": ("yaw",),
     "pitch": ("pitch",),
     "roll": ("roll",),
@@ -41,6 +44,7 @@ FACTORS = tuple(COLUMNS)
 #: least standard deviation of the truth for a correlation
 MOVES = {
     "lips": 0.03,
+    "heard": 0.03,
     "yaw": 0.8,
     "pitch": 0.8,
     "roll": 0.8,

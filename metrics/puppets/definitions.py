@@ -10,6 +10,7 @@ _ONLY = " For puppets only: the networks have seen no real face."
 _FACTORS = {
     # factor: (heading, unit of the error, range of the error, what it is)
     "lips": ("lips", "", "[0, 1]", "mouth opening"),
+    "heard": ("lips to the sound", "", "[0, 1]", "mouth opening"),
     "yaw": ("yaw", "degree", "[0, 180]", "head yaw"),
     "pitch": ("pitch", "degree", "[0, 180]", "head pitch"),
     "roll": ("roll", "degree", "[0, 180]", "head roll"),
@@ -47,7 +48,8 @@ PUPPETS = (
         Metric(
             f"control_{factor}_{number}", f"control: {heading} {sign}", "puppets", unit if number == "mae" else "",
             span if number == "mae" else "[-1, 1]", better, _SOURCE,
-            f"{kind} between {what} read in the generated frames and the truth of the driving ones"
+            f"{kind} between {what} read in the generated frames and the truth of "
+            + ("the clip whose sound was heard" if factor == "heard" else "the driving ones")
             + ("." if number == "mae" else "; undefined where the truth hardly moves.") + _ONLY,
             requires=_REQUIRES,
         )

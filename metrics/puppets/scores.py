@@ -151,6 +151,8 @@ class PuppetScores:
             wanted = (len(generated), len(MOTION))
             raise MetricFailure(f"{self._label}: the truth's motion is {motion.shape}, and {wanted} is needed")
         factor, number = self._control[name]
+        if factor == "heard":
+            motion = np.asarray(truth.get("heard", motion), dtype=np.float64)
         read = None if reference is None else part(reference, "motion")
         return control.score(factor, number, part(generated, "motion"), motion, read, self._label)
 

@@ -1,0 +1,184 @@
+"""Drawn samples that are kept on disk and shown again and again, for machines that draw more slowly than they learn.
+
+    source = KeptPuppets(PuppetData(size=128), 8000)      # a Source: draws each of 8000 windows once, when first asked
+    source = Framed(source, size=64, nearest=1.5)         # a Source: smaller, half of the samples framed nearer
+
+On two processor cores a frame of 128 x 128 takes as long to draw as it takes to learn a small network from it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fctfg.data import puppets
+from fctfg.nets.mel import windows_at
+from fctfg.nets.sync_expert import FRAMES
+from fctfg.train import cache
+from fctfg.train.data import SyncWindows, Windows, uniform
+from fctfg.train.puppet_data import PuppetData
+from fctfg.train.puppet_pool import stream
+
+_AT_ONCE = 8  # samples drawn in one go
+
+
+class KeptPuppets:
+    """``count`` windows of ``drawn`` (a `PuppetData`), as bytes in a file that is mapped into memory.
+
+    Sample i shows window i modulo ``count``; where ``window`` is shorter than the five frames (or more) that are kept,
+    a stretch of them chosen by i; single frames are one of the window's, or its source picture. ``folder``: where the
+    file lies (default: the cache). Its name tells everything that decides what is drawn. Several processes may draw
+    into it: they draw the same.
+
+    DataError where the folder cannot be written.
+    """
+
+    def __init__(self, drawn: PuppetData, count: int, folder: str | os.PathLike | None = None) -> None:
+        self.window, self.count = drawn.window, count
+        self.drawn = copy.copy(drawn)
+        self.drawn.window = max(FRAMES, drawn.window)
+        self.size, self.device = drawn.size, drawn.device
+        # the source picture, the true frames, and, where they are others, the driving ones
+        self.frames_each = 1 + self.drawn.window * (2 if drawn.other_lips else 1)
+        name = f"kept-{drawn.split}-seed{drawn.seed}-{count}x{self.frames_each}x{self.size}-{self._version()}"
+        path = cache.folder(folder, "puppets") / f"{name}.u8"
+        with cache.alone(path):
+            self.pictures = _mapped(path, (count, self.frames_each, 3, self.size, self.size))
+            self.there = _mapped(path.with_suffix(".there"), (count,))
+
+    def describe(self) -> dict[str, object]:
+        return self.drawn.describe() | {"kept": self.count, "window": self.window}
+
+    @torch.no_grad()
+    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+        """(n, 3, S, S) in [-1, 1]."""
+        seed = stream(self.drawn.seed, self.drawn.split, "kept frames")
+        which = np.floor(uniform(seed, indices, 1)[:, 0] * (1 + self.drawn.window)).astype(np.int64)
+        return self._shown(indices, which[:, None])[:, 0]
+
+    @torch.no_grad()
+    def windows(self, indices: Sequence[int]) -> Windows:
+        at, long = self.drawn.places(np.asarray(indices) % self.count), self.drawn.window
+        draw = uniform(stream(self.drawn.seed, self.drawn.split, "kept windows"), indices, 1)[:, 0]
+        shift = np.floor(draw * (long - self.window + 1)).astype(np.int64)
+        stretch = shift[:, None] + np.arange(self.window)
+        true = 1 + stretch
+        shown = self._shown(indices, np.concatenate([0 * true[:, :1], true], 1))
+        driving, target = shown[:, 1:], None
+        if self.drawn.other_lips:
+            driving, target = self._shown(indices, true + long), driving
+        heard = self.drawn.pool.mels[self._there(at.clip)]
+        start = self._there(at.start + shift)
+        return Windows(
+            source=shown[:, 0],
+            driving=driving,
+            target=target,
+            mels=windows_at(heard, self._there(at.start)[:, None] + self._there(stretch), rule=self.drawn.rule),
+            mel_window=windows_at(heard, start, rule="sync"),
+            wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),
+        )
+
+    @torch.no_grad()
+    def sync(self, indices: Sequence[int]) -> SyncWindows:
+        at = self.drawn.places(np.asarray(indices) % self.count)
+        true = np.broadcast_to(1 + np.arange(FRAMES), (len(at.clip), FRAMES))
+        heard = self.drawn.pool.mels[self._there(at.clip)]
+        return SyncWindows(
+            driving=self._shown(indices, true),
+            mel_window=windows_at(heard, self._there(at.start), rule="sync"),
+            wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),
+        )
+
+    def _shown(self, indices: Sequence[int], which: np.ndarray) -> torch.Tensor:
+        """Pictures ``which`` (n, k) of samples ``indices``: (n, k, 3, S, S), drawn first where they are not there."""
+        rows = np.asarray(indices, np.int64) % self.count
+        lacking = sorted({int(r) for r in rows if not self.there[r]})
+        for start in range(0, len(lacking), _AT_ONCE):
+            self._draw(lacking[start : start + _AT_ONCE])
+        return self._there(self.pictures[rows[:, None], which]).float() / 127.5 - 1
+
+    def _draw(self, rows: list[int]) -> None:
+        made = self.drawn.windows(rows)
+        parts = [made.source[:, None], made.driving]
+        if made.target is not None:
+            parts.insert(1, made.target)
+        levels = (torch.cat(parts, 1).add(1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        self.pictures[rows] = levels.cpu().numpy()
+        self.there[rows] = 1
+
+    def _there(self, numbers: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+    def _version(self) -> str:
+        """Changes with the settings and with the code that draws."""
+        digest = hashlib.sha256(json.dumps(self.drawn.describe(), sort_keys=True).encode())
+        for file in sorted(Path(puppets.__file__).parent.glob("*.py")):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+class Framed:
+    """``source`` at ``size``; every second sample, by chance, framed up to ``nearest`` times nearer (1: none).
+
+    Puppets fill less of their own picture than faces fill FOMM's crops. The cut is a square within the picture that
+    keeps the face: its place is drawn with its size, one for all frames of a sample.
+    """
+
+    def __init__(self, source: PuppetData | KeptPuppets, size: int, nearest: float = 1.0) -> None:
+        if nearest < 1:
+            raise ValueError(f"nearest {nearest}: 1 or more, times nearer")
+        self.source, self.size, self.nearest, self.device = source, size, nearest, source.device
+
+    def describe(self) -> dict[str, object]:
+        return self.source.describe() | {"size": self.size, "nearest": self.nearest}
+
+    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+        return self._cut(self.source.frames(indices)[:, None], self._squares("frames", indices))[:, 0]
+
+    def windows(self, indices: Sequence[int]) -> Windows:
+        return self._all(self.source.windows(indices), ("source", "driving", "target"), indices)
+
+    def sync(self, indices: Sequence[int]) -> SyncWindows:
+        return self._all(self.source.sync(indices), ("driving",), indices)
+
+    def _all(self, batch, names: tuple[str, ...], indices: Sequence[int]):
+        squares, cut = self._squares("windows", indices), {}
+        for name in names:
+            pictures = getattr(batch, name)
+            if pictures is not None:
+                several = pictures if pictures.ndim == 5 else pictures[:, None]
+                cut[name] = self._cut(several, squares).reshape(*pictures.shape[:-2], self.size, self.size)
+        return dataclasses.replace(batch, **cut)
+
+    def _squares(self, purpose: str, indices: Sequence[int]) -> np.ndarray:
+        """(n, 3): left, top and side as fractions of the picture."""
+        about = self.source.describe()
+        draws = uniform(stream(about["seed"], about["split"], "framing", purpose), indices, 4)
+        side = np.where(draws[:, 0] < 0.5, 1.0, 1 / (1 + draws[:, 1] * (self.nearest - 1)))
+        left, top = 0.25 + 0.5 * draws[:, 2], 0.35 + 0.5 * draws[:, 3]  # the face is in the middle, a little below it
+        return np.stack([(1 - side) * left, (1 - side) * top, side], 1)
+
+    def _cut(self, pictures: torch.Tensor, squares: np.ndarray) -> torch.Tensor:
+        """(n, k, 3, S, S) -> (n, k, 3, size, size)."""
+        whole = pictures.shape[-1]
+        made = []
+        for sample, (left, top, side) in zip(pictures, np.round(squares * whole).astype(int), strict=True):
+            part = sample[..., top : top + side, left : left + side]
+            if side != self.size:
+                part = F.interpolate(part, (self.size, self.size), mode="bilinear", antialias=side > self.size)
+            made.append(part)
+        return torch.stack(made)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A file of zeros of that many bytes, made if it is not there; sparse until it is written."""
+    return np.memmap(path, dtype=np.uint8, mode="r+" if path.is_file() else "w+", shape=shape)
