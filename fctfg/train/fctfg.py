@@ -100,8 +100,8 @@ class FCTFGStage:
         loss = losses.total(parts, self.strengths)
         context.descend("model", loss, self.optimizers["model"])
         report = {name: value.detach() for name, value in parts.items()} | {"total": loss.detach()}
-        # an encoder that has come to give the same for every sound (its last layer is a ReLU) no longer learns
-        report["hearing"] = codes.audio.detach().float().flatten(0, 1).std(0, correction=0).mean()
+        # the share of the sound's code that is not zero: an encoder whose last ReLU gives nothing no longer learns
+        report["hearing"] = (codes.audio.detach() > 0).float().mean()
         if adversarial:
             report |= self.discriminator_step(target, generated.detach(), step)
         follow(self.average_model, self.model, self.settings.ema, step)
