@@ -168,7 +168,7 @@ def test_psp_differentiates_twice():
 
 
 def test_psp_refuses_what_it_cannot_be():
-    with pytest.raises(ValueError, match="size 48 must be a power of two"):
+    with pytest.raises(ValueError, match="size 48 and tile 1 must be powers of two"):
         PSPEncoder(size=48)
     with pytest.raises(ValueError, match="last of them feature_width"):
         PSPEncoder(widths=(4, 8, 12, 16))
