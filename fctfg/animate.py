@@ -115,6 +115,8 @@ class Animator:
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.recipe: Recipe = model.recipe
         self.size, self.window = self.recipe.generator.size, self.recipe.latent.window
+        #: pixels per side of what comes in: an encoder may be shown more than the generator draws
+        self.seen = max(self.size, self.recipe.encoder.size)
         asked = BATCH.get(self.device.type, BATCH["cpu"]) if batch is None else batch
         if asked < 1:
             raise ValueError(f"batch {asked}: give at least one frame")
@@ -180,7 +182,7 @@ class Animator:
             raise ValueError(
                 f"frames are {frames.shape[2]}x{frames.shape[1]}; cut them to a square about the face first"
             )
-        return np.ascontiguousarray(media.resize(frames, (self.size, self.size)))
+        return np.ascontiguousarray(media.resize(frames, (self.seen, self.seen)))
 
     @torch.no_grad()
     def codes(self, frames: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         n_driving = media.count_frames(args.driving)
     detector = _detector() if args.crop == "auto" else None
     animator = animate.load(checkpoint, args.device, args.precision, args.batch, args.compile)
-    source = pictures.face(args.source, animator.size, detector)
+    source = pictures.face(args.source, animator.seen, detector)
     if args.canonical is not None:
         _write_png(args.canonical, animator.canonical(source))
         print(f"{args.canonical}: the canonical face of {args.source}, {animator.size}x{animator.size}")
@@ -152,7 +152,7 @@ def _animate(
     from fctfg.streaming import ahead
 
     driving = media.iter_video(
-        args.driving, size=(animator.size, animator.size), box=box, chunk=animator.batch, stop=n_frames
+        args.driving, size=(animator.seen, animator.seen), box=box, chunk=animator.batch, stop=n_frames
     )
     begun = time.monotonic()
     with progress.bar(n_frames, args.out.name, "frame") as bar:

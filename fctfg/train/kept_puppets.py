@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from fctfg.data import puppets
+from fctfg.data.clips import DataError
 from fctfg.nets.mel import windows_at
 from fctfg.nets.sync_expert import FRAMES
 from fctfg.train import cache
@@ -180,5 +181,13 @@ class Framed:
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A file of zeros of that many bytes, made if it is not there; sparse until it is written."""
-    return np.memmap(path, dtype=np.uint8, mode="r+" if path.is_file() else "w+", shape=shape)
+    """A file of that many bytes, zeros where nothing is written yet. DataError: it cannot be had; a full disk."""
+    size = int(np.prod(shape))
+    try:
+        with open(path, "ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is met here, not as a bus error while drawing
+        return np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
+    except OSError as error:
+        raise DataError(
+            f"{path}: {size / 1e9:.1f} GB cannot be kept ({error.strerror}); make room, or --set kept=0"
+        ) from None
