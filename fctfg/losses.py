@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+#: first and last landmark of brows, eyes and lips, and what is added round them, as a fraction of the picture
+PARTS, PART_MARGIN = ((17, 21), (22, 26), (36, 41), (42, 47), (48, 67)), 0.015
+
 
 def orthogonality(
     canonical: Tensor, motion: Tensor, form: str = "l_ortho", absolute: bool = True, channels: str = "mean"
@@ -47,7 +50,7 @@ def identity(generated: Tensor, driving: Tensor) -> Tensor:
 
 
 def reconstruction(generated: Tensor, driving: Tensor, weight: Tensor | None = None) -> Tensor:
-    """L_rec (Eq. 6): mean absolute difference. ``weight`` (H, W), of mean 1: how much each pixel counts."""
+    """L_rec (Eq. 6): mean absolute difference. ``weight``, of mean 1: (H, W), or (B, 1, H, W) for each."""
     if weight is None:
         return F.l1_loss(generated, driving)
     return ((generated - driving).abs() * weight).mean()
@@ -63,6 +66,23 @@ def inside(
     left, top, right, bottom = (round(edge * size) for edge in box)
     weight[top:bottom, left:right] = gain
     return weight / weight.mean()
+
+
+def around_parts(landmarks: Tensor, gain: float, size: int) -> Tensor:
+    """Weights (B, 1, size, size), each of mean 1: brows, eyes and lips count ``gain`` times as much as the rest.
+
+    ``landmarks`` (B, 68, 2): iBUG's, in fractions of the picture. A part is its points' box and ``PART_MARGIN``.
+    """
+    centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
+    within = landmarks.new_zeros(len(landmarks), size, size)
+    for first, last in PARTS:
+        points = landmarks[:, first : last + 1]
+        low, high = points.amin(1) - PART_MARGIN, points.amax(1) + PART_MARGIN  # (B, 2)
+        edge = torch.minimum(centre - low[..., None], high[..., None] - centre)  # (B, 2, size)
+        x, y = (edge * size + 0.5).clamp(0, 1).unbind(1)  # how much of a pixel lies within
+        within = torch.maximum(within, y[:, :, None] * x[:, None])
+    weight = 1 + (gain - 1) * within[:, None]
+    return weight / weight.mean((1, 2, 3), keepdim=True)
 
 
 def perceptual(generated: Sequence[Tensor], driving: Sequence[Tensor], norm: str = "rms") -> Tensor:

@@ -122,6 +122,11 @@ class Losses:
     # of the picture) can count so many times as much as the others.
     reconstruction_box: tuple[float, float, float, float] = (0.20, 0.25, 0.80, 0.88)
     reconstruction_gain: float = 1.0
+    # Not the paper's either, and for drawn puppets alone, which know what their pictures show: brows, eyes and lips
+    # count so many times as much, wherever in the frame they are; and two linear maps must be able to read the motion
+    # from the motion code, and the person from what the generator is given without it.
+    parts_gain: float = 1.0
+    labels: float = 0.0
     # A9: "LPIPS" with VGG-19 does not exist: VGG-19's relu1_1 to relu5_1, a root mean square (the 2-norm over the
     # root of its number of elements), its square, or the mean absolute difference. Where no VGG-19 is to be had, the
     # pre-trained discriminator's features stand in.

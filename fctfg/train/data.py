@@ -57,11 +57,17 @@ class Windows(SyncWindows):
     the sound of each driving frame (A23: by Wav2Lip's training rule unless the source was told otherwise).
 
     ``target`` (n, T, 3, S, S): what should come out where that is not the driving frames themselves.
+
+    Only of puppets, and where they are asked for: ``landmarks`` (n, T, 68, 2), of the frames that should come out, in
+    fractions of the picture; ``motion`` (n, T, M) and ``person`` (n, F): what those frames show, standardised.
     """
 
     source: torch.Tensor
     mels: torch.Tensor
     target: torch.Tensor | None = None
+    landmarks: torch.Tensor | None = None
+    motion: torch.Tensor | None = None
+    person: torch.Tensor | None = None
 
 
 class Source(Protocol):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fctfg import losses, model
+from fctfg.data.puppets.identity import N_FACTORS
 from fctfg.nets.discriminator import GROUP, Discriminator
 from fctfg.nets.sync_expert import FRAMES, SyncExpert, lower_half
 from fctfg.recipes import Recipe
@@ -17,11 +19,31 @@ from fctfg.train.checkpoint import CheckpointError, put
 from fctfg.train.context import Context, follow
 from fctfg.train.grow_model import grow_model
 from fctfg.train.predecessors import Predecessor
+from fctfg.train.puppet_data import SHOWN
 from fctfg.train.start_audio import start_audio_encoder
 
 SECTIONS = ("generator", "encoder", "latent", "audio", "losses", "fctfg")
 #: the parts that are new, and those that earlier stages trained (A21)
 NEW, TRAINED = ("canonical", "motion", "fusion"), ("encoder", "audio_encoder", "generator", "hypernetwork")
+
+
+class LabelReader(nn.Module):
+    """Linear maps from codes to what puppets are known to show: motion from z_{c->d}, the person from all else that the
+    generator is given. They are thrown away after training.
+    """
+
+    def __init__(self, net: model.FCTFG) -> None:
+        super().__init__()
+        width = net.average.shape[1]
+        self.motion = nn.Linear(len(net.layers) * width, len(SHOWN))
+        self.person = nn.Linear(net.n_styles * width, N_FACTORS)
+
+    def forward(self, net: model.FCTFG, codes: model.Codes, motion: Tensor, person: Tensor) -> Tensor:
+        """The mean of both readings' errors, of standardised ``motion`` (B, T, M) and ``person`` (B, F)."""
+        at_rest = net.styles(codes.source, codes.canonical, torch.zeros_like(codes.motion[:, :1]))
+        return F.smooth_l1_loss(self.motion(codes.motion.flatten(2)), motion) + F.smooth_l1_loss(
+            self.person(at_rest.flatten(1)), person
+        )
 
 
 class FCTFGStage:
@@ -45,11 +67,11 @@ class FCTFGStage:
             "reconstruction": recipe.losses.reconstruction,
             "perceptual": recipe.losses.perceptual,
             "gan": recipe.losses.gan,
+            "labels": recipe.losses.labels,
         }
-        c, self.weight = recipe.losses, None
-        if c.reconstruction_gain != 1.0:
-            size = recipe.generator.size
-            self.weight = losses.inside(c.reconstruction_box, c.reconstruction_gain, size, context.device)
+        self.box_weight, box = None, recipe.losses.reconstruction_box
+        if (gain := recipe.losses.reconstruction_gain) != 1.0:
+            self.box_weight = losses.inside(box, gain, recipe.generator.size, context.device)
         stage_one, stage_two = find("stylegan2", ("generator",)), find("inversion", ("generator", "encoder"))
         self.expert = self.features = self.identity = None
         if self.strengths["sync"]:
@@ -74,6 +96,8 @@ class FCTFGStage:
         self.run = context.faster(net)
         self.average_model = context.average_of(net)
         self.nets, self.ema = {"model": net}, {"model": self.average_model}
+        if self.strengths["labels"]:
+            self.reader = self.nets["reader"] = context.place(LabelReader(net))
         s = self.settings
         self.optimizers = {"model": context.adam(self._groups(), s.rate, s.betas)}
         self.discriminator = None
@@ -131,13 +155,23 @@ class FCTFGStage:
                 target = self.identity(x_d)
             parts["identity"] = losses.identity(self.identity(x_g).float(), target.float())
         if w["reconstruction"]:
-            parts["reconstruction"] = losses.reconstruction(x_g.float(), x_d.float(), self.weight)
+            parts["reconstruction"] = losses.reconstruction(x_g.float(), x_d.float(), self.pixel_weight(batch))
+        if w["labels"]:
+            parts["labels"] = self.reader(self.model, codes, batch["motion"], batch["person"])
         if w["perceptual"]:
             with torch.no_grad():
                 target = self.features(x_d)
             maps = ([f.float() for f in m] for m in (self.features(x_g), target))
             parts["perceptual"] = losses.perceptual(*maps, c.perceptual_norm)
         return parts
+
+    def pixel_weight(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """How much each pixel of the reconstruction counts: (S, S), or (B T, 1, S, S) where landmarks decide."""
+        gain, size = self.recipe.losses.parts_gain, self.recipe.generator.size
+        if gain == 1.0:
+            return self.box_weight
+        parts = losses.around_parts(batch["landmarks"].flatten(0, 1), gain, size)
+        return parts if self.box_weight is None else parts * self.box_weight
 
     def wanted(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The frames that should come out (b, T, 3, S, S): the driving ones, as in the paper, or ``target``."""
@@ -238,6 +272,8 @@ class FCTFGStage:
         """What is trained, for the optimizer; the generator at a rate of its own where the recipe has one."""
         s, generator = self.settings, set(self.model.generator.parameters())
         trained = [p for p in self.model.parameters() if p.requires_grad]
+        if "reader" in self.nets:
+            trained += self.nets["reader"].parameters()
         if s.generator_rate_ratio == 1.0:
             return [{"params": trained}]
         return [

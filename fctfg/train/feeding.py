@@ -71,7 +71,7 @@ def open_data(
         "workers": workers,
     }
     if data == "puppets":
-        common |= {"detail": recipe.detail, "other_lips": recipe.other_lips}
+        common |= {"detail": recipe.detail, "other_lips": recipe.other_lips, "known": stage == "fctfg" and told(recipe)}
         drawn = recipe.drawn_size or size
         if clips:
             source = held = PuppetData(drawn, world.device, clips=clips, cast=True, **common)
@@ -85,6 +85,11 @@ def open_data(
     else:
         if recipe.other_lips and stage == "fctfg":
             raise DataError("other_lips is for drawn puppets: use --data puppets or --set other_lips=false")
+        if told(recipe) and stage == "fctfg":
+            raise DataError(
+                "losses.parts_gain and losses.labels need drawn puppets, which know what they show: use --data "
+                "puppets, or --set losses.parts_gain=1 --set losses.labels=0"
+            )
         from fctfg.train.clip_data import ClipData
 
         layout = "voxceleb2" if any((Path(data) / p).is_dir() for p in ("dev/mp4", "test/mp4", "mp4")) else "prepared"
@@ -94,6 +99,11 @@ def open_data(
             source = ClipData(data, layout, size, world.device, split="train", **common)
             held = ClipData(data, layout, size, world.device, split="held-out", **common)
     return Feed(source, held, KINDS[stage], batch, world, first_held=10**6 if clips else 0)
+
+
+def told(recipe: Recipe) -> bool:
+    """Whether the last stage's losses ask for what only puppets know."""
+    return recipe.losses.parts_gain != 1.0 or recipe.losses.labels > 0
 
 
 def _named(batch) -> Batch:

@@ -79,7 +79,9 @@ class KeptPuppets:
             driving, target = self._shown(indices, true + long), driving
         heard = self.drawn.pool.mels[self._there(at.clip)]
         start = self._there(at.start + shift)
+        rows = np.asarray(indices) % self.count
         return Windows(
+            **(self.drawn.what_is_known(rows, self._there(stretch)) if self.drawn.known else {}),
             source=shown[:, 0],
             driving=driving,
             target=target,
@@ -146,7 +148,12 @@ class Framed:
         return self._cut(self.source.frames(indices)[:, None], self._squares("frames", indices))[:, 0]
 
     def windows(self, indices: Sequence[int]) -> Windows:
-        return self._all(self.source.windows(indices), ("source", "driving", "target"), indices)
+        batch = self._all(self.source.windows(indices), ("source", "driving", "target"), indices)
+        if batch.landmarks is None:
+            return batch
+        corner, side = torch.from_numpy(self._squares("windows", indices)).float().to(self.device).split((2, 1), 1)
+        placed = (batch.landmarks - corner[:, None, None]) / side[:, None, None]
+        return dataclasses.replace(batch, landmarks=placed)
 
     def sync(self, indices: Sequence[int]) -> SyncWindows:
         return self._all(self.source.sync(indices), ("driving",), indices)

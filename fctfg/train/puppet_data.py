@@ -19,13 +19,15 @@ import torch.nn.functional as F
 from fctfg.data.clips import FPS
 from fctfg.data.puppets.face import render
 from fctfg.data.puppets.identity import Identity, sample_identity
-from fctfg.data.puppets.motion import index
+from fctfg.data.puppets.motion import MOTION, index
 from fctfg.nets.mel import windows_at
 from fctfg.nets.sync_expert import FRAMES
 from fctfg.train.data import SPLITS, Places, SyncWindows, Windows, least_frames, places, settled, uniform
 from fctfg.train.puppet_pool import SECONDS, pool, stream
 
 LIPS = [index(name) for name in ("mouth_open", "mouth_width", "mouth_round")]  # what speech moves
+#: what ``Windows.motion`` holds: all that another framing of the picture leaves as it is
+SHOWN = [i for i, name in enumerate(MOTION) if name not in ("tx", "ty", "scale")]
 _BLOCK = 4096  # people are drawn in blocks of so many sample numbers
 
 
@@ -39,7 +41,8 @@ class PuppetData:
     in time; ``cast``: each clip has one person, always the same, so that N clips show N people; ``rule``: where a
     frame's window of sound begins (``fctfg.nets.mel.first_column``, A23); ``cache``: folder for the pool; ``workers``:
     processes that draw it (0: one per core); ``other_lips``: the driving frames' lips are another moment's of the clip,
-    and ``target`` shows those that belong to the sound.
+    and ``target`` shows those that belong to the sound; ``known``: windows tell what they show (``Windows.landmarks``,
+    ``motion`` and ``person``).
 
     Raises ValueError for an unknown split and a window that the pool's clips are too short for.
     """
@@ -60,6 +63,7 @@ class PuppetData:
         cache: str | os.PathLike | None = None,
         workers: int = 0,
         other_lips: bool = False,
+        known: bool = False,
     ):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; use {' or '.join(SPLITS)}")
@@ -67,7 +71,7 @@ class PuppetData:
             raise ValueError(f"a window of {window} frames does not fit the pool's clips of {SECONDS * FPS:.0f}")
         self.size, self.device, self.seed, self.split = size, settled(device), seed, split
         self.detail, self.window, self.source, self.oversample = detail, window, source, oversample
-        self.cast, self.rule, self.other_lips = cast, rule, other_lips
+        self.cast, self.rule, self.other_lips, self.known = cast, rule, other_lips, known
         self.pool = pool(seed, split, clips, cache, workers).to(self.device)
 
     def at(self, size: int) -> PuppetData:
@@ -110,6 +114,7 @@ class PuppetData:
             driving, target = self._drawn(who, moved), driving
         heard = self.pool.mels[clip]
         return Windows(
+            **(self.what_is_known(indices, shown - start[:, None]) if self.known else {}),
             source=pictures[:, 0],
             driving=driving,
             target=target,
@@ -130,6 +135,19 @@ class PuppetData:
             wrong_window=windows_at(heard, self._there(at.wrong), rule="sync"),
         )
 
+    @torch.no_grad()
+    def what_is_known(self, indices: Sequence[int], frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``landmarks``, ``motion`` and ``person`` of ``Windows``, for ``frames`` (n, T), counted from their first."""
+        at = self.places(indices)
+        moving = self.pool.motion[self._there(at.clip)[:, None], self._there(at.start)[:, None] + frames]
+        who = self.people("windows", indices, at.clip)
+        every = self.pool.motion[..., SHOWN].flatten(0, 1)
+        return {
+            "landmarks": self._landmarks(who, moving),
+            "motion": (moving[..., SHOWN] - every.mean(0)) / every.std(0).clamp(min=0.01),
+            "person": (who.values * 3**0.5).to(self.device),  # factors are about uniform
+        }
+
     def people(self, purpose: str, indices: Sequence[int], clip: np.ndarray) -> Identity:
         """The person of each sample (on the CPU): light, background and dress are part of it. ``purpose``: "frames" or
         "windows", whose samples of one number show different people; ``clip`` (n,): the clips' numbers.
@@ -145,6 +163,12 @@ class PuppetData:
 
     def _there(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(numbers).to(self.device)
+
+    def _landmarks(self, who: Identity, motion: torch.Tensor) -> torch.Tensor:
+        """(n, T, 68, 2) in fractions of the picture. They lie on the surface: the smallest picture has them, too."""
+        people = Identity(who.values.to(self.device).repeat_interleave(motion.shape[1], 0))
+        points = render(people, motion.flatten(0, 1), 16, 0.0, chunk=32).landmarks
+        return ((points + 0.5) / 16).unflatten(0, motion.shape[:2])
 
     def _drawn(self, who: Identity, motion: torch.Tensor) -> torch.Tensor:
         """Pictures (n, ..., 3, S, S) of n people, ``motion`` (n, ..., M)."""
