@@ -37,7 +37,9 @@ def drawn(folder):
 def test_landmarks_and_motion_are_those_of_the_frames_that_should_come_out(drawn):
     made, at = drawn.windows([3, 8]), drawn.places([3, 8])
     start = torch.from_numpy(at.start)[:, None]
-    motion = drawn.pool.motion[torch.from_numpy(at.clip)[:, None], start + torch.arange(5)]
+    clip = torch.from_numpy(at.clip)[:, None]
+    motion = drawn.pool.motion[clip, start + torch.arange(5)]
+    source = drawn.pool.motion[clip, torch.from_numpy(at.source)[:, None]]
     who = drawn.people("windows", [3, 8], at.clip)
     for i in range(2):
         seen = render(dataclasses.replace(who, values=who.values[[i] * 5]), motion[i], 128).landmarks
@@ -45,7 +47,7 @@ def test_landmarks_and_motion_are_those_of_the_frames_that_should_come_out(drawn
     every = drawn.pool.motion.flatten(0, 1)
     column = [MOTION[i] for i in SHOWN].index("mouth_open")
     lips = every[:, index("mouth_open")]
-    expected = (motion[..., index("mouth_open")] - lips.mean()) / lips.std()
+    expected = (torch.cat([source, motion], 1)[..., index("mouth_open")] - lips.mean()) / lips.std()
     assert torch.allclose(made.motion[..., column], expected, atol=1e-5)
     assert len(SHOWN) == len(MOTION) - 3
     assert torch.equal(made.person, who.values * 3**0.5)
@@ -69,7 +71,7 @@ def test_kept_windows_tell_of_the_stretch_that_is_shown(folder, drawn, window):
         pictures = (whole.target[i] * 127.5).round() / 127.5
         stretch = [int((pictures - frame).abs().mean((1, 2, 3)).argmin()) for frame in made.target[i]]
         assert torch.allclose(made.landmarks[i], whole.landmarks[i, stretch], atol=2e-3)
-        assert torch.allclose(made.motion[i], whole.motion[i, stretch], atol=1e-5)
+        assert torch.allclose(made.motion[i], whole.motion[i, [0, *(1 + k for k in stretch)]], atol=1e-5)
     assert torch.equal(made.person, whole.person)
 
 
@@ -134,7 +136,7 @@ def told(n=4, window=5) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(3)
     return {
         "landmarks": torch.rand(n, window, 68, 2, generator=random),
-        "motion": torch.randn(n, window, len(SHOWN), generator=random),
+        "motion": torch.randn(n, 1 + window, len(SHOWN), generator=random),
         "person": torch.randn(n, N_FACTORS, generator=random),
     }
 
@@ -182,13 +184,16 @@ def test_labels_are_read_from_the_codes_that_should_hold_them(earlier):
     assert all(g is not None and g.abs().sum() > 0 for g in wrt)
     manipulated = list(built.model.layers)
     assert (wrt[2][:, [i for i in range(wrt[2].shape[1]) if i not in manipulated]] != 0).any()
-    # another driver says nothing of the person, and another source nothing of the motion
+    # another driver says nothing of the person, and another source nothing of the driver's motion
     other = model.Codes(codes.source, codes.canonical, codes.motion.flip(0), codes.styles, codes.audio)
-    right_motion, zero = batch["motion"].flip(0), torch.zeros_like(batch["person"])
-    before = built.reader(built.model, codes, batch["motion"], zero).detach()
-    assert float(built.reader(built.model, other, right_motion, zero).detach()) == pytest.approx(
-        float(before), rel=1e-5
-    )
+    motion, nobody = batch["motion"].clone(), torch.zeros_like(batch["person"])
+    before = built.reader(built.model, codes, motion, nobody).detach()
+    motion[:, 1:] = motion[:, 1:].flip(0)
+    assert float(built.reader(built.model, other, motion, nobody).detach()) == pytest.approx(float(before), rel=1e-5)
+    motion[:, 0, built.reader.lips] += 100  # the source's lips are not asked for
+    assert float(built.reader(built.model, other, motion, nobody).detach()) == pytest.approx(float(before), rel=1e-5)
+    motion[:, 0] += 100
+    assert float(built.reader(built.model, other, motion, nobody).detach()) > 2 * float(before)
 
 
 def test_the_reader_learns_and_is_kept_but_not_exported(earlier):

@@ -59,7 +59,8 @@ class Windows(SyncWindows):
     ``target`` (n, T, 3, S, S): what should come out where that is not the driving frames themselves.
 
     Only of puppets, and where they are asked for: ``landmarks`` (n, T, 68, 2), of the frames that should come out, in
-    fractions of the picture; ``motion`` (n, T, M) and ``person`` (n, F): what those frames show, standardised.
+    fractions of the picture; ``motion`` (n, 1 + T, M), of the source and of those frames, and ``person`` (n, F): what
+    they show, standardised.
     """
 
     source: torch.Tensor

@@ -19,7 +19,7 @@ from fctfg.train.checkpoint import CheckpointError, put
 from fctfg.train.context import Context, follow
 from fctfg.train.grow_model import grow_model
 from fctfg.train.predecessors import Predecessor
-from fctfg.train.puppet_data import SHOWN
+from fctfg.train.puppet_data import LIPS, SHOWN
 from fctfg.train.start_audio import start_audio_encoder
 
 SECTIONS = ("generator", "encoder", "latent", "audio", "losses", "fctfg")
@@ -35,15 +35,23 @@ class LabelReader(nn.Module):
     def __init__(self, net: model.FCTFG) -> None:
         super().__init__()
         width = net.average.shape[1]
+        self.lips = [SHOWN.index(i) for i in LIPS]
         self.motion = nn.Linear(len(net.layers) * width, len(SHOWN))
         self.person = nn.Linear(net.n_styles * width, N_FACTORS)
 
     def forward(self, net: model.FCTFG, codes: model.Codes, motion: Tensor, person: Tensor) -> Tensor:
-        """The mean of both readings' errors, of standardised ``motion`` (B, T, M) and ``person`` (B, F)."""
+        """The sum of both readings' errors, of standardised ``motion`` (B, 1 + T, M) and ``person`` (B, F).
+
+        The first row of ``motion`` is the source's, read as if it were a silent driving frame: of its lips the sound
+        says nothing.
+        """
         at_rest = net.styles(codes.source, codes.canonical, torch.zeros_like(codes.motion[:, :1]))
-        return F.smooth_l1_loss(self.motion(codes.motion.flatten(2)), motion) + F.smooth_l1_loss(
-            self.person(at_rest.flatten(1)), person
-        )
+        of_source = net.motion_code(codes.source[:, list(net.layers)], torch.zeros_like(codes.audio[:, 0]))
+        read = self.motion(torch.cat([of_source[:, None], codes.motion], 1).flatten(2))
+        counts = torch.ones_like(motion)
+        counts[:, 0, self.lips] = 0
+        error = F.smooth_l1_loss(read.float(), motion, reduction="none")
+        return (error * counts).sum() / counts.sum() + F.smooth_l1_loss(self.person(at_rest.flatten(1)).float(), person)
 
 
 class FCTFGStage:

@@ -139,11 +139,12 @@ class PuppetData:
     def what_is_known(self, indices: Sequence[int], frames: torch.Tensor) -> dict[str, torch.Tensor]:
         """``landmarks``, ``motion`` and ``person`` of ``Windows``, for ``frames`` (n, T), counted from their first."""
         at = self.places(indices)
-        moving = self.pool.motion[self._there(at.clip)[:, None], self._there(at.start)[:, None] + frames]
+        shown = torch.cat([self._there(at.source)[:, None], self._there(at.start)[:, None] + frames], 1)
+        moving = self.pool.motion[self._there(at.clip)[:, None], shown]
         who = self.people("windows", indices, at.clip)
         every = self.pool.motion[..., SHOWN].flatten(0, 1)
         return {
-            "landmarks": self._landmarks(who, moving),
+            "landmarks": self._landmarks(who, moving[:, 1:]),
             "motion": (moving[..., SHOWN] - every.mean(0)) / every.std(0).clamp(min=0.01),
             "person": (who.values * 3**0.5).to(self.device),  # factors are about uniform
         }
