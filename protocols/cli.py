@@ -85,6 +85,13 @@ def shard(text: str) -> tuple[int, int]:
     return index, count
 
 
+def at_least_1(text: str) -> int:
+    """A count, as an argument is read."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number, at least 1")
+    return int(text)
+
+
 def shard_of(args: argparse.Namespace) -> tuple[int, int]:
     """--shard if given, else torchrun's RANK and WORLD_SIZE, else everything."""
     if args.shard:

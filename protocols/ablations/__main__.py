@@ -41,8 +41,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("table", choices=tuple(TABLES), help="which of the paper's tables")
     p.add_argument("--base", type=Path, metavar="RUN", help="training run with stylegan2, inversion and sync-expert")
-    p.add_argument("--steps", type=_at_least_1, default=STEPS, help="training steps of each run (default %(default)s)")
-    p.add_argument("--seeds", type=_at_least_1, default=SEEDS, metavar="N", help="runs of each variant (%(default)s)")
+    p.add_argument(
+        "--steps", type=cli.at_least_1, default=STEPS, help="training steps of each run (default %(default)s)"
+    )
+    p.add_argument(
+        "--seeds", type=cli.at_least_1, default=SEEDS, metavar="N", help="runs of each variant (%(default)s)"
+    )
     p.add_argument("--data", default="puppets", metavar="puppets|DIR", help="what is trained on; scored are puppets")
     p.add_argument(
         "--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="change the recipe of all variants"
@@ -57,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--report-only", action="store_true", help="train and score nothing; the table from rows on disk")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
     p.add_argument("--metrics", nargs="+", metavar="NAME", help="metric variants (default: Table 1's, on puppets)")
-    p.add_argument("--identities", type=_at_least_1, default=PEOPLE, metavar="N", help="people scored (%(default)s)")
-    p.add_argument("--clips", type=_at_least_1, default=CLIPS, metavar="N", help="clips of each (%(default)s)")
+    p.add_argument("--identities", type=cli.at_least_1, default=PEOPLE, metavar="N", help="people scored (%(default)s)")
+    p.add_argument("--clips", type=cli.at_least_1, default=CLIPS, metavar="N", help="clips of each (%(default)s)")
     p.add_argument("--puppets", type=Path, metavar="DIR", help="folder that keeps what was drawn")
     p.add_argument("--workers", type=int, default=0, help="clips in work at the same time (default: one per core)")
     p.add_argument("--shard", type=cli.shard, metavar="I/N", help="take training runs I, I+N, ... of the list")
@@ -184,13 +188,6 @@ def _as_protocol(args: argparse.Namespace) -> argparse.Namespace:
     fixed = {"limit": None, "reuse": "only-missing", "seed": puppets.SEED, "detail": 1.0, "crop": "released"}
     metrics = args.metrics or [n for n in registry.TABLE1_PUPPETS if not n.startswith("control_")]
     return argparse.Namespace(**{**vars(args), **fixed, "detector": "auto", "min_size": 256, "metrics": metrics})
-
-
-def _at_least_1(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give at least 1")
-    return value
 
 
 if __name__ == "__main__":

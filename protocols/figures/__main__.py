@@ -66,11 +66,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--out", type=Path, default=Path("results/reports/figures"), metavar="DIR", help="(default: %(default)s)"
     )
-    p.add_argument("--clips", type=_at_least_1, default=CLIPS, metavar="N", help="clips in Fig. 4 (%(default)s)")
+    p.add_argument("--clips", type=cli.at_least_1, default=CLIPS, metavar="N", help="clips in Fig. 4 (%(default)s)")
     p.add_argument("--clip", nargs="+", metavar="ID", help="these clips in Fig. 4; the first of them in Fig. 5b")
-    p.add_argument("--frames", type=_at_least_1, default=FRAMES, metavar="N", help="times in Fig. 4 (%(default)s)")
+    p.add_argument("--frames", type=cli.at_least_1, default=FRAMES, metavar="N", help="times in Fig. 4 (%(default)s)")
     p.add_argument("--controls", action="store_true", help="rows in Fig. 4 for truth, reencode and shuffled-audio, too")
-    p.add_argument("--people", type=_at_least_1, default=PEOPLE, metavar="N", help="people in Fig. 5a (%(default)s)")
+    p.add_argument("--people", type=cli.at_least_1, default=PEOPLE, metavar="N", help="people in Fig. 5a (%(default)s)")
     p.add_argument("--voxceleb2", type=Path, metavar="DIR", help="the VoxCeleb2 tree that runs are of")
     p.add_argument("--mead", type=Path, metavar="DIR", help="the MEAD tree that runs are of")
     p.add_argument("--puppets", type=Path, metavar="DIR", help="folder that keeps what was drawn")
@@ -245,13 +245,6 @@ def _write(sheet: Sheet, path: Path, files: list[Path], missing: list[str]) -> N
 
     files += figures.write(figures.draw(sheet.bands, sheet.note), path)
     missing += [f"{path.stem}: {line}" for line in sheet.missing]
-
-
-def _at_least_1(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give at least 1")
-    return value
 
 
 if __name__ == "__main__":
