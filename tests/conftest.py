@@ -42,3 +42,13 @@ def looked_at(monkeypatch) -> list[int]:
     monkeypatch.setattr(distribution, "load", lambda device: Extractor("colours", "test", extract))
     monkeypatch.setattr(distribution, "unavailable", lambda: None)
     return asked
+
+
+@pytest.fixture(scope="session")
+def earlier(tmp_path_factory) -> Path:
+    """A run of the tiny recipe whose first three stages are trained. Read it; write elsewhere."""
+    import tiny_training
+
+    out = tmp_path_factory.mktemp("earlier")
+    tiny_training.earlier_stages(out)
+    return out

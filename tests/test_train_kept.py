@@ -12,7 +12,8 @@ from fctfg.data.puppets.motion import MOTION
 from fctfg.nets.mel import windows_at
 from fctfg.train.distributed import World
 from fctfg.train.feeding import open_data
-from fctfg.train.kept_puppets import Framed, KeptPuppets
+from fctfg.train.framing import Framed
+from fctfg.train.kept_puppets import KeptPuppets
 from fctfg.train.puppet_data import LIPS, PuppetData
 
 LEVEL = 1 / 127  # a byte's rounding, of pictures in [-1, 1]

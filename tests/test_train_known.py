@@ -14,13 +14,12 @@ from fctfg.data.clips import DataError
 from fctfg.data.puppets.face import render
 from fctfg.data.puppets.identity import N_FACTORS
 from fctfg.data.puppets.motion import MOTION, index
-from fctfg.train import predecessors
-from fctfg.train.context import Context
 from fctfg.train.data import Windows
 from fctfg.train.distributed import World
 from fctfg.train.fctfg import FCTFGStage, LabelReader
 from fctfg.train.feeding import open_data
-from fctfg.train.kept_puppets import Framed, KeptPuppets
+from fctfg.train.framing import Framed
+from fctfg.train.kept_puppets import KeptPuppets
 from fctfg.train.puppet_data import SHOWN, PuppetData
 
 
@@ -141,21 +140,9 @@ def told(n=4, window=5) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory):
-    out = tmp_path_factory.mktemp("earlier")
-    tiny.earlier_stages(out)
-    return out
-
-
 def stage(earlier, *assignments) -> FCTFGStage:
-    recipe = tiny.recipe("losses.gan=0", "losses.sync=0", "losses.perceptual=0", "losses.ortho=0", *assignments)
-    torch.manual_seed(0)
-    return FCTFGStage(
-        recipe,
-        Context(World(torch.device("cpu"))),
-        lambda s, wanted: predecessors.find(earlier, s, None, recipe, wanted),
-    )
+    alone = ("losses.gan=0", "losses.sync=0", "losses.perceptual=0", "losses.ortho=0")
+    return tiny.in_hand(earlier, *alone, *assignments)
 
 
 def test_the_weights_of_parts_and_of_the_box_are_multiplied(earlier):

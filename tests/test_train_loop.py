@@ -28,14 +28,6 @@ from fctfg.train.checkpoint import CheckpointError
 STEPS, EVERY = 7, (2, 100, 3, 3)  # reports, evaluations and checkpoints out of step with each other
 
 
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory):
-    """A run whose first three stages are trained."""
-    out = tmp_path_factory.mktemp("earlier")
-    tiny.earlier_stages(out)
-    return out
-
-
 def a_run(out: Path, earlier: Path) -> Path:
     out.mkdir()
     for stage in tiny.STAGES[:3]:

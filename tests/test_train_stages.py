@@ -10,42 +10,15 @@ import pytest
 import tiny_training as tiny
 import torch
 
-from fctfg import losses, model, weights
+from fctfg import losses, weights
 from fctfg.nets.audio import AudioEncoder
 from fctfg.nets.discriminator import Discriminator
 from fctfg.nets.generator import Generator
-from fctfg.nets.ops import Upsample
-from fctfg.train import checkpoint, launch, loss_networks, predecessors, start_audio, stylegan2
-from fctfg.train.context import Context, channels_last, follow
+from fctfg.train import checkpoint, launch, loss_networks, predecessors, start_audio
+from fctfg.train.context import channels_last, follow
 from fctfg.train.distributed import World
 from fctfg.train.fctfg import FCTFGStage
-from fctfg.train.grow_model import grow_model
 from fctfg.train.inversion import Inversion
-
-
-@pytest.fixture(scope="module")
-def earlier(tmp_path_factory):
-    """A run whose first three stages are trained."""
-    out = tmp_path_factory.mktemp("earlier")
-    tiny.earlier_stages(out)
-    return out
-
-
-def context(precision="fp32") -> Context:
-    return Context(World(torch.device("cpu")), precision=precision)
-
-
-def stage(earlier, *assignments, kind=FCTFGStage, asked=None):
-    """A stage in hand, of the tiny recipe; ``asked``: the earlier stages that it looks for are put there."""
-    recipe = tiny.recipe(*assignments)
-
-    def find(name, sections):
-        if asked is not None:
-            asked.append(name)
-        return predecessors.find(earlier, name, None, recipe, sections)
-
-    torch.manual_seed(0)
-    return kind(recipe, context(), find)
 
 
 def batch(kind="fctfg", n=4) -> dict[str, torch.Tensor]:
@@ -79,7 +52,7 @@ def test_path_lengths_are_those_of_the_jacobian():
 
 
 def test_adam_of_a_lazily_regularised_network_is_scaled():
-    optimizer = context().adam([torch.nn.Parameter(torch.zeros(1))], 0.002, (0.0, 0.99), lazy=16)
+    optimizer = tiny.context().adam([torch.nn.Parameter(torch.zeros(1))], 0.002, (0.0, 0.99), lazy=16)
     group = optimizer.param_groups[0]
     assert group["lr"] == pytest.approx(0.002 * 16 / 17)
     assert group["betas"] == (0.0, pytest.approx(0.99 ** (16 / 17)))
@@ -95,8 +68,8 @@ def test_the_layout_for_tensor_cores_changes_no_number():
     channels_last(Generator(8, 4, 1, 1 / 512, 4))  # has weights of five dimensions
     assert net.convs[1].conv1[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(net(x), plain, atol=1e-6)
-    average = context().average_of(net)
-    context().descend("test", net(x).mean(), context().adam(net.parameters(), 0.1, (0.5, 0.9)))
+    average = tiny.context().average_of(net)
+    tiny.context().descend("test", net(x).mean(), tiny.context().adam(net.parameters(), 0.1, (0.5, 0.9)))
     follow(average, net, 0.5, 100)
     assert all(torch.isfinite(p).all() for p in average.parameters())
 
@@ -122,25 +95,8 @@ def test_lazy_terms_come_when_they_are_due(tmp_path):
     assert tensors["path_mean"] > 0
 
 
-def test_a_generator_grows_from_half_the_size(tmp_path):
-    half = ("generator.size=16",)
-    tiny.train("stylegan2", tmp_path / "half", 2, *half)
-    recipe = tiny.recipe("stylegan2.steps=1")
-    options = launch.Options(tmp_path / "whole", grow_from=tmp_path / "half")
-    world = World(torch.device("cpu"))
-    built = stylegan2.StyleGAN2(recipe, context())
-    built.grow_from(predecessors.find(tmp_path / "half", "stylegan2", None, None, ()))
-    small = Generator(16, 16, 2, 2**-7, 8)
-    small.load_state_dict(predecessors.find(tmp_path / "half", "stylegan2", None, None, ()).state("generator"))
-    w = torch.randn(2, 1, 16)
-    large = built.generator.synthesis(w.expand(-1, 8, -1))
-    enlarged = built.generator.to_rgbs[-1].upsample(small.synthesis(w.expand(-1, 6, -1)))
-    assert torch.allclose(large, enlarged, atol=1e-5)
-    assert launch.launch("stylegan2", recipe, tiny.Moving("stylegan2", 8), world, options)
-
-
 def test_every_loss_of_the_paper_is_there_with_its_weight(earlier):
-    built = stage(earlier)
+    built = tiny.in_hand(earlier)
     torch.manual_seed(1)
     generated, codes = built.model(*(batch()[k] for k in ("source", "driving", "mels")))
     parts = built.parts(generated, codes, batch())
@@ -154,7 +110,7 @@ def test_every_loss_of_the_paper_is_there_with_its_weight(earlier):
 
 def test_a_weight_of_nothing_loads_no_network(earlier):
     asked = []
-    built = stage(
+    built = tiny.in_hand(
         earlier, "losses.sync=0", "losses.perceptual=0", "losses.gan=0", "losses.identity_network=arcface",
         "losses.identity=0", asked=asked,
     )  # fmt: skip
@@ -173,14 +129,14 @@ def test_a_weight_of_nothing_loads_no_network(earlier):
 def test_a_network_that_is_missing_is_one_line_with_how_to_get_it(kind, assignment, file, earlier, monkeypatch):
     monkeypatch.setattr("fctfg.weights.lookup._places", lambda file: iter(()))
     with pytest.raises(weights.MissingWeights) as missing:
-        stage(earlier, assignment, kind=kind)
+        tiny.in_hand(earlier, assignment, kind=kind)
     assert f"weights '{file}'" in str(missing.value)
     assert "python -m fctfg.weights" in str(missing.value)
     assert "\n" not in str(missing.value)
 
 
 def test_the_discriminator_joins_when_it_should(earlier):
-    built = stage(earlier, "fctfg.gan_from=1")
+    built = tiny.in_hand(earlier, "fctfg.gan_from=1")
     before = built.discriminator.state_dict()["final_linear.1.weight"].clone()
     assert "gan" not in built.step(batch(), 0)
     assert torch.equal(built.discriminator.final_linear[1].weight, before)
@@ -201,14 +157,14 @@ def test_the_discriminator_joins_when_it_should(earlier):
     ],
 )
 def test_a_choice_of_the_losses_changes_its_term_alone(assignment, part, earlier):
-    plain, other = (stage(earlier, *choice).step(batch(), 2) for choice in ((), (assignment,)))
+    plain, other = (tiny.in_hand(earlier, *choice).step(batch(), 2) for choice in ((), (assignment,)))
     terms = ("ortho", "sync", "reconstruction", "perceptual", "gan")
     changed = [name for name in terms if not torch.allclose(plain[name], other[name], rtol=1e-5)]
     assert changed == [part]
 
 
 def test_rate_betas_and_batch_are_the_recipe_s(earlier):  # A6
-    built = stage(earlier, "fctfg.rate=3e-4", "fctfg.betas=0.5,0.9")
+    built = tiny.in_hand(earlier, "fctfg.rate=3e-4", "fctfg.betas=0.5,0.9")
     group = built.optimizers["model"].param_groups[0]
     assert (group["lr"], group["betas"]) == (3e-4, (0.5, 0.9))
     assert tiny.recipe("fctfg.batch=6").fctfg.batch == 6
@@ -216,7 +172,7 @@ def test_rate_betas_and_batch_are_the_recipe_s(earlier):  # A6
 
 def test_the_generators_rate_is_a_multiple_of_the_others(earlier):
     """Equalised weights have unit size; at one rate for all they would hardly move."""
-    built = stage(earlier, "fctfg.rate=1e-3", "fctfg.generator_rate_ratio=5")
+    built = tiny.in_hand(earlier, "fctfg.rate=1e-3", "fctfg.generator_rate_ratio=5")
     others, generator = built.optimizers["model"].param_groups
     assert (others["lr"], generator["lr"]) == (1e-3, 5e-3)
     own = {id(p) for p in built.model.generator.parameters() if p.requires_grad}
@@ -230,14 +186,14 @@ def test_the_generators_rate_is_a_multiple_of_the_others(earlier):
 
 
 def test_orthogonality_joins_when_the_recipe_says(earlier):
-    built = stage(earlier, "fctfg.ortho_from=2")
+    built = tiny.in_hand(earlier, "fctfg.ortho_from=2")
     assert ["ortho" in built.step(batch(), step) for step in range(4)] == [False, False, True, True]
-    assert "ortho" in stage(earlier).step(batch(), 0)
+    assert "ortho" in tiny.in_hand(earlier).step(batch(), 0)
 
 
 def test_what_is_fine_tuned_moves_and_the_rest_stays(earlier):  # A21
     for parts in (("encoder",), ("audio_encoder", "generator")):
-        built = stage(earlier, f"fctfg.fine_tuned={','.join(parts)}")
+        built = tiny.in_hand(earlier, f"fctfg.fine_tuned={','.join(parts)}")
         before = {name: value.clone() for name, value in built.model.state_dict().items()}
         expert = {name: value.clone() for name, value in built.expert.state_dict().items()}
         built.step(batch(), 0)
@@ -250,7 +206,7 @@ def test_what_is_fine_tuned_moves_and_the_rest_stays(earlier):  # A21
 
 
 def test_statistics_of_batch_normalisation_move_where_the_recipe_says_so(earlier):
-    built = stage(earlier, "fctfg.freeze_batchnorm=false")
+    built = tiny.in_hand(earlier, "fctfg.freeze_batchnorm=false")
     name = "encoder.input_layer.1.running_mean"
     before = built.model.state_dict()[name].clone()
     built.step(batch(), 0)
@@ -260,11 +216,11 @@ def test_statistics_of_batch_normalisation_move_where_the_recipe_says_so(earlier
 
 def test_an_unknown_part_is_an_error(earlier):
     with pytest.raises(ValueError, match=r"no part mouth; there are encoder, audio_encoder"):
-        stage(earlier, "fctfg.fine_tuned=mouth")
+        tiny.in_hand(earlier, "fctfg.fine_tuned=mouth")
 
 
 def test_a_video_discriminator_starts_as_the_image_one(earlier):  # A10
-    built = stage(earlier, "losses.discriminator=video")
+    built = tiny.in_hand(earlier, "losses.discriminator=video")
     image = Discriminator(32, 2**-7, 8)
     predecessors.find(earlier, "stylegan2", None, None, ()).into(image, "discriminator")
     pictures = torch.randn(4, 3, 32, 32)
@@ -275,7 +231,7 @@ def test_a_video_discriminator_starts_as_the_image_one(earlier):  # A10
 
 @pytest.mark.parametrize(("windows", "seen"), [(1, 4), (2, 8), (4, 20)])
 def test_the_discriminator_sees_a_number_that_its_deviation_can_group(earlier, windows, seen):
-    built = stage(earlier)
+    built = tiny.in_hand(earlier)
     frames = torch.arange(windows * 5.0).view(windows, 5, 1, 1, 1)
     shown = [built.to_judge(frames, step).flatten().tolist() for step in range(5)]
     assert {len(s) for s in shown} == {seen}
@@ -301,7 +257,7 @@ def test_weight_offsets_are_trained_and_used(earlier, tmp_path):  # A3
     assert all("hypernetwork" in line for line in tiny.log(tmp_path, "inversion") if "total" in line)
     assert tiny.train("fctfg", tmp_path, 1, *choice)
     with pytest.raises(checkpoint.CheckpointError, match=r"encoder.weight_offsets: True, not False"):
-        stage(tmp_path)
+        tiny.in_hand(tmp_path)
 
 
 def test_a_generator_can_learn_with_the_encoder_and_is_then_the_last_stage_s(earlier, tmp_path):
@@ -313,7 +269,7 @@ def test_a_generator_can_learn_with_the_encoder_and_is_then_the_last_stage_s(ear
     learned, before = second.state("generator"), first.state("generator")
     moved = {name.split(".")[0] for name, value in learned.items() if not torch.equal(value, before[name])}
     assert moved == {"input", "conv1", "to_rgb1", "convs", "to_rgbs"}  # neither the mapping network nor the noise
-    built = stage(tmp_path, *choice)
+    built = tiny.in_hand(tmp_path, *choice)
     assert torch.equal(built.model.generator.state_dict()["conv1.conv.weight"], learned["conv1.conv.weight"])
     assert "generator" not in predecessors.find(earlier, "inversion", None, None, ()).networks
 
@@ -321,31 +277,12 @@ def test_a_generator_can_learn_with_the_encoder_and_is_then_the_last_stage_s(ear
     larger = ("generator.size=64", *choice)
     tiny.train("stylegan2", tmp_path / "large", 1, "generator.size=64")
     found = predecessors.find
-    grown = Inversion(tiny.recipe(*larger), context(), lambda s, sections: found(tmp_path / "large", s, None, None, ()))
+    grown = Inversion(
+        tiny.recipe(*larger), tiny.context(), lambda s, sections: found(tmp_path / "large", s, None, None, ())
+    )
     grown.grow_from(second)
     assert torch.equal(grown.generator.state_dict()["conv1.conv.weight"], learned["conv1.conv.weight"])
     assert grown.average_generator.to_rgbs[-1].conv.weight.abs().max() == 0
-
-
-def test_an_encoder_may_see_more_than_the_generator_draws_and_keeps_its_heads_as_that_grows(earlier, tmp_path):
-    seen = ("encoder.size=64", "encoder.tile=2", "inversion.train_generator=true")
-    small = stage(earlier, *seen, kind=Inversion)
-    pictures = {"pictures": torch.rand(8, 3, 64, 64) * 2 - 1}
-    small.step(pictures, 0)
-    assert small.sample(pictures).shape == (16, 3, 32, 32)
-    assert small.evaluate(pictures)["l1"] < 2
-    states = {"encoder": small.encoder.state_dict(), "generator": small.generator.state_dict()}
-    trained = predecessors.Predecessor(tmp_path, states, small.recipe, 1)
-    tiny.train("stylegan2", tmp_path, 1, "generator.size=64")
-    larger = tiny.recipe("generator.size=64", *seen)
-    found = predecessors.find
-    grown = Inversion(larger, context(), lambda s, sections: found(tmp_path, s, None, None, ()))
-    grown.grow_from(trained)
-    kept = grown.encoder.state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in states["encoder"].items())
-    assert sum(name.startswith("styles.") for name in kept) > sum(
-        name.startswith("styles.") for name in states["encoder"]
-    )
 
 
 def test_the_last_stage_sees_and_draws_in_sizes_of_their_own(earlier, tmp_path):
@@ -356,7 +293,7 @@ def test_the_last_stage_sees_and_draws_in_sizes_of_their_own(earlier, tmp_path):
     world = World(torch.device("cpu"))
     data = tiny.Moving("inversion", 8, side=64)
     assert launch.launch("inversion", recipe_steps(recipe, "inversion", 1), data, world, launch.Options(tmp_path))
-    built = stage(tmp_path, *choice)
+    built = tiny.in_hand(tmp_path, *choice)
     wide = tiny.Moving("fctfg", 4, side=64).held_out()[0]
     report = built.step(wide, 0)
     assert math.isfinite(report["total"])
@@ -378,7 +315,7 @@ def test_pixels_in_the_box_count_more(earlier):
     assert losses.reconstruction(made, wanted, weight) == pytest.approx(float(weight.max()) / 1024)
     assert losses.reconstruction(made, wanted) == pytest.approx(1 / 1024)
     plain, choice = batch(), ("losses.reconstruction_box=0.25,0.5,0.75,1", "losses.reconstruction_gain=3")
-    built = stage(earlier, *choice)
+    built = tiny.in_hand(earlier, *choice)
     with torch.no_grad():
         generated, codes = built.model(plain["source"], plain["driving"], plain["mels"])
         part = built.parts(generated, codes, plain)["reconstruction"]
@@ -386,7 +323,7 @@ def test_pixels_in_the_box_count_more(earlier):
 
 
 def test_what_should_come_out_need_not_be_what_drives(earlier):
-    built = stage(earlier, "losses.gan=0", "losses.sync=0", "losses.ortho=0")
+    built = tiny.in_hand(earlier, "losses.gan=0", "losses.sync=0", "losses.ortho=0")
     plain = batch()
     target = plain["driving"].flip(-1)
     with torch.no_grad():
@@ -397,72 +334,8 @@ def test_what_should_come_out_need_not_be_what_drives(earlier):
     assert parts["reconstruction"] != pytest.approx(float((generated - plain["driving"]).abs().mean()), rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [(), ("latent.fusion=lstm",), ("latent.fusion_shared=true",), ("latent.untouched=canonical", "latent.fusion=none")],
-)
-def test_a_grown_model_draws_at_first_what_the_small_one_drew(choice):
-    seen = ("encoder.size=64", "encoder.tile=2", *choice)
-    torch.manual_seed(1)
-    small, large = (model.build(tiny.recipe(f"generator.size={size}", *seen)).eval() for size in (32, 64))
-    for parameter in small.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    small.average.normal_()
-    for noise in small.generator.noises.buffers():
-        noise.zero_()
-    large.load_state_dict(grow_model(small.state_dict(), small, large))
-    wide = tiny.Moving("fctfg", 2, side=64).held_out()[0]
-    with torch.no_grad():
-        (ours, _), (theirs, _) = (m(wide["source"], wide["driving"], wide["mels"]) for m in (large, small))
-        enlarged = Upsample()(theirs.flatten(0, 1)).unflatten(0, theirs.shape[:2])
-    assert theirs.std() > 0.05
-    assert (ours - enlarged).abs().max() < 1e-4 * theirs.abs().max()
-    other = model.build(tiny.recipe("generator.size=64", *seen, "latent.hidden=8"))
-    with pytest.raises(ValueError, match="grow with the same style_dim and widths"):
-        grow_model(small.state_dict(), small, other)
-
-
-def test_the_last_stage_grows(earlier, tmp_path):
-    for name in tiny.STAGES[:3]:
-        (tmp_path / name).symlink_to(earlier / name)
-    tiny.train("fctfg", tmp_path, 1)
-    trained = predecessors.find(tmp_path, "fctfg", None, None, ())
-    tiny.earlier_stages(tmp_path / "large", "generator.size=64", steps=1)
-    built = stage(tmp_path / "large", "generator.size=64")
-    built.grow_from(trained)
-    kept = trained.state("model")["generator.conv1.conv.weight"]
-    for net in (built.model, built.average_model):
-        assert torch.equal(net.generator.conv1.conv.weight, kept)
-
-
-def test_a_trained_last_stage_can_be_trained_on_with_other_settings(earlier, tmp_path):
-    for name in tiny.STAGES[:3]:
-        (tmp_path / name).symlink_to(earlier / name)
-    tiny.train("fctfg", tmp_path, 2)
-    first = predecessors.find(tmp_path, "fctfg", None, None, ())
-    built = stage(tmp_path, "latent.window=6", "losses.gan=0.2")
-    built.start_from(first)
-    for net in (built.model, built.average_model):
-        assert all(torch.equal(value, first.state("model")[name]) for name, value in net.state_dict().items())
-    judge = built.discriminator.state_dict()
-    assert all(torch.equal(value, first.state("discriminator")[name]) for name, value in judge.items())
-
-    # an audio encoder that is named comes before the run's own
-    file = checkpoint.newest(earlier / "sync-expert") / "expert.safetensors"
-    recipe = tiny.recipe()
-    named = FCTFGStage(
-        recipe, context(), lambda s, sections: predecessors.find(earlier, s, None, recipe, sections), file
-    )
-    named.start_from(first)
-    heard = checkpoint.tensors(file)
-    for net in (named.model, named.average_model):
-        assert torch.equal(net.encoder.input_layer[0].weight, first.state("model")["encoder.input_layer.0.weight"])
-        for name, value in net.audio_encoder.state_dict().items():
-            assert torch.equal(value, heard[f"audio_encoder.{name}"])
-
-
 def test_the_log_tells_when_the_model_no_longer_hears(earlier):
-    built = stage(earlier, "losses.gan=0")
+    built = tiny.in_hand(earlier, "losses.gan=0")
     assert built.step(batch(), 0)["hearing"] > 0
     last = built.model.audio_encoder[-1]
     for parameter in last.parameters():
@@ -473,7 +346,7 @@ def test_the_log_tells_when_the_model_no_longer_hears(earlier):
 def test_the_expert_s_batch_is_half_matched():
     from fctfg.train.sync_expert import SyncExpertStage
 
-    built = SyncExpertStage(tiny.recipe(), context())
+    built = SyncExpertStage(tiny.recipe(), tiny.context())
     heard = []
     built.embed = lambda faces, sound: heard.append(sound) or built.expert(faces, sound)
     sounds = {"mel_window": torch.ones(8, 1, 80, 16), "wrong_window": -torch.ones(8, 1, 80, 16)}
@@ -495,7 +368,7 @@ def test_the_audio_encoder_starts_from_the_expert_s_without_its_surplus_block():
 
 def test_nothing_to_start_the_audio_encoder_from_is_an_error(earlier):
     with pytest.raises(checkpoint.CheckpointError, match="--audio-encoder"):
-        stage(earlier, "audio.width=0.0625")
+        tiny.in_hand(earlier, "audio.width=0.0625")
 
 
 def test_psnr():

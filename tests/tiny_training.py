@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from fctfg import recipes
-from fctfg.train import distributed, launch
+from fctfg.train import distributed, launch, predecessors
+from fctfg.train.context import Context
+from fctfg.train.fctfg import FCTFGStage
 from fctfg.train.loop import Every
 
 GOLDEN = Path(__file__).parent / "golden" / "train_fctfg.csv"
@@ -118,6 +120,23 @@ def train(
     source = Moving(stage, getattr(wanted, section).batch, world.rank, world.size, wanted.generator.size, **data)
     options = launch.Options(Path(out), precision=precision, every=Every(*every), apart=apart)
     return launch.launch(stage, wanted, source, world, options)
+
+
+def context(precision="fp32") -> Context:
+    return Context(distributed.World(torch.device("cpu")), precision=precision)
+
+
+def in_hand(earlier, *assignments, kind=FCTFGStage, asked=None):
+    """A stage of the tiny recipe upon the run ``earlier``; ``asked``: the stages that it looks for are put there."""
+    wanted = recipe(*assignments)
+
+    def find(name, sections):
+        if asked is not None:
+            asked.append(name)
+        return predecessors.find(earlier, name, None, wanted, sections)
+
+    torch.manual_seed(0)
+    return kind(wanted, context(), find)
 
 
 def earlier_stages(out, *assignments, steps=2) -> None:

@@ -12,7 +12,8 @@ from fctfg.data.clips import DataError
 from fctfg.recipes import Recipe
 from fctfg.train.data import Source, batches
 from fctfg.train.distributed import World
-from fctfg.train.kept_puppets import Framed, KeptPuppets
+from fctfg.train.framing import Framed
+from fctfg.train.kept_puppets import KeptPuppets
 from fctfg.train.puppet_data import PuppetData
 
 #: what of its samples a stage reads (``fctfg.train.data.KINDS``)

@@ -65,10 +65,9 @@ def launch(stage: str, recipe: Recipe, data: Data, world: World, options: Option
     if options.grow_from is not None:
         if not hasattr(built, "grow_from"):
             raise CheckpointError(f"--grow-from: {stage} does not grow; stylegan2, inversion and fctfg do")
-        smaller = predecessors.find(options.grow_from, stage, None, None, ())
-        if smaller.recipe is None:
+        if options.grow_from.is_file():
             raise CheckpointError(f"{options.grow_from}: a file of weights; --grow-from takes the folder of a run")
-        built.grow_from(smaller)
+        built.grow_from(predecessors.find(options.grow_from, stage, None, None, ()))
     if options.encoder is not None and stage == "inversion":
         built.start_from(options.encoder)
     if options.start_from is not None and stage == "fctfg":

@@ -63,10 +63,9 @@ def find(out: Path, stage: str, given: Path | None, recipe: Recipe | None, secti
     places = [folder] if (folder / "state.json").is_file() else []
     places += filter(None, (checkpoint.newest(f) for f in (folder / stage, folder)))
     if not places:
-        raise CheckpointError(
-            f"{folder}: no checkpoint of {stage}; run python -m fctfg.train {stage} --out {out}, or name a trained one "
-            f"with --{stage} (a run's folder or a file)"
-        )
+        line = f"{folder}: no checkpoint of {stage}; run python -m fctfg.train {stage} --out {out}"
+        named = "" if stage == "fctfg" else f", or name a trained one with --{stage} (a run's folder or a file)"
+        raise CheckpointError(line + named)
     found = State.read(places[0])
     if found.stage != stage:
         raise CheckpointError(f"{places[0]}: a checkpoint of {found.stage}, not of {stage}; name another")
