@@ -246,6 +246,9 @@ class Recipe:
     drawn_size: int = 0
     # drawn samples kept on disk and shown again and again, for machines that draw slowly; 0: nobody is seen twice
     kept: int = 0
+    kept_frames: int = 5  # of each; fewer will do where latent.window is smaller, but not for the sync expert
+    # so many of the drawn samples (0 to 1) wear random looks over their whole range; held-out ones never do
+    lively: float = 0.0
     # half of the drawn samples are framed nearer, up to so many times, as FOMM's crops show faces; 1: none
     nearest: float = 1.0
     # The driver's lips are those of another moment, so that the sound alone can say what they should do. The paper has

@@ -8,13 +8,13 @@ import torch
 
 from fctfg import recipes
 from fctfg.data.clips import DataError
-from fctfg.data.puppets.motion import MOTION
+from fctfg.data.puppets.motion import MOTION, RANGES, index
 from fctfg.nets.mel import windows_at
 from fctfg.train.distributed import World
 from fctfg.train.feeding import open_data
 from fctfg.train.framing import Framed
 from fctfg.train.kept_puppets import KeptPuppets
-from fctfg.train.puppet_data import LIPS, PuppetData
+from fctfg.train.puppet_data import LIPS, SHOWN, UPPER, PuppetData
 
 LEVEL = 1 / 127  # a byte's rounding, of pictures in [-1, 1]
 
@@ -153,5 +153,49 @@ def test_the_recipe_says_what_is_kept_and_how_it_is_framed(monkeypatch, tmp_path
     batch = next(feed.batches(0))
     assert batch["driving"].shape == (recipe.fctfg.batch, 5, 3, 16, 16)
     assert not torch.equal(batch["driving"], batch["target"])
+    with pytest.raises(DataError, match="lively is for drawn puppets"):
+        open_data("stylegan2", recipes.override(recipe, "lively=0.5"), str(tmp_path), World(torch.device("cpu")))
     with pytest.raises(DataError, match="other_lips is for drawn puppets"):
         open_data("fctfg", recipe, str(tmp_path), World(torch.device("cpu")))
+
+
+def test_fewer_frames_can_be_kept_but_not_for_the_expert(drawn, folder):
+    single = KeptPuppets(
+        PuppetData(32, clips=4, cache=folder, workers=1, window=1, other_lips=True), 3, folder, frames=1
+    )
+    assert single.pictures.shape == (3, 3, 3, 32, 32)
+    made, straight = single.windows([1, 4]), single.drawn.windows([1])
+    assert torch.equal(made.target[0], made.target[1])
+    for name in ("source", "driving", "target", "mels"):
+        assert (getattr(made, name)[0] - getattr(straight, name)[0]).abs().max() < LEVEL
+    with pytest.raises(DataError, match="kept_frames is 1"):
+        single.sync([0])
+
+
+def test_lively_samples_wear_looks_of_their_own_and_the_sound_s_lips(drawn, folder):
+    settings = {"clips": 4, "cache": folder, "workers": 1, "other_lips": True, "known": True}
+    lively = PuppetData(32, lively=0.6, **settings)
+    plain = PuppetData(32, **settings)
+    assert "lively" not in plain.describe()
+    assert lively.describe()["lively"] == 0.6
+    which = range(200)
+    at, frames = plain.places(which), torch.arange(5).expand(200, 5)
+    ours, theirs = (data._moving(which, at, frames) for data in (lively, plain))
+    changed = (ours != theirs).any(-1).any(-1)
+    assert 0.5 < changed.float().mean() < 0.7
+    others = [i for i in range(len(MOTION)) if i not in UPPER]
+    assert torch.equal(ours[..., others], theirs[..., others])
+    looks = ours[changed][..., UPPER]
+    assert (looks[:, 1:] == looks[:, 1:2]).all()  # one look for the window
+    assert (looks[:, 0] - looks[:, 1]).abs().mean() > 0.3  # another one for the source
+    low, high = (torch.tensor([RANGES[MOTION[i]][k] for i in UPPER]) for k in (0, 1))
+    assert ((looks >= low) & (looks <= high)).all()
+    assert (looks[:, 1].std(0) > 1.2 * theirs[:, 1][..., UPPER].std(0)).all()
+    # what is told is what is drawn
+    one = [int(changed.nonzero()[0])]
+    told, drawn_plain = lively.windows(one), plain.windows(one)
+    assert not torch.equal(told.target, drawn_plain.target)
+    gaze = [MOTION[i] for i in SHOWN].index("gaze_x")
+    every = plain.pool.motion.flatten(0, 1)[:, index("gaze_x")]
+    expected = (ours[one[0], :, index("gaze_x")] - every.mean()) / every.std()
+    assert torch.allclose(told.motion[0, :, gaze], expected, atol=1e-4)

@@ -77,15 +77,17 @@ def open_data(
         if clips:
             source = held = PuppetData(drawn, world.device, clips=clips, cast=True, **common)
         else:
-            source = PuppetData(drawn, world.device, clips=recipe.pool, **common)
+            source = PuppetData(drawn, world.device, clips=recipe.pool, lively=recipe.lively, **common)
             held = PuppetData(drawn, world.device, split="held-out", clips=HELD_OUT_CLIPS, **common)
         if recipe.kept:
-            source = KeptPuppets(source, recipe.kept)
+            source = KeptPuppets(source, recipe.kept, frames=recipe.kept_frames)
         if drawn != size or recipe.nearest > 1:
             source, held = (Framed(s, size, recipe.nearest) for s in (source, held))
     else:
         if recipe.other_lips and stage == "fctfg":
             raise DataError("other_lips is for drawn puppets: use --data puppets or --set other_lips=false")
+        if recipe.lively:
+            raise DataError("lively is for drawn puppets: use --data puppets or --set lively=0")
         if told(recipe) and stage == "fctfg":
             raise DataError(
                 "losses.parts_gain and losses.labels need drawn puppets, which know what they show: use --data "

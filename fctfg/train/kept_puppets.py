@@ -32,18 +32,20 @@ _AT_ONCE = 8  # samples drawn in one go
 class KeptPuppets:
     """``count`` windows of ``drawn`` (a `PuppetData`), as bytes in a file that is mapped into memory.
 
-    Sample i shows window i modulo ``count``; where ``window`` is shorter than the five frames (or more) that are kept,
-    a stretch of them chosen by i; single frames are one of the window's, or its source picture. ``folder``: where the
+    Sample i shows window i modulo ``count``; where ``window`` is shorter than the ``frames`` (or more) that are kept, a
+    stretch of them chosen by i; single frames are one of the window's, or its source picture. ``folder``: where the
     file lies (default: the cache). Its name tells everything that decides what is drawn. Several processes may draw
     into it: they draw the same.
 
     DataError where the folder cannot be written.
     """
 
-    def __init__(self, drawn: PuppetData, count: int, folder: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self, drawn: PuppetData, count: int, folder: str | os.PathLike | None = None, frames: int = FRAMES
+    ) -> None:
         self.window, self.count = drawn.window, count
         self.drawn = copy.copy(drawn)
-        self.drawn.window = max(FRAMES, drawn.window)
+        self.drawn.window = max(frames, drawn.window)
         self.size, self.device = drawn.size, drawn.device
         # the source picture, the true frames, and, where they are others, the driving ones
         self.frames_each = 1 + self.drawn.window * (2 if drawn.other_lips else 1)
@@ -89,6 +91,8 @@ class KeptPuppets:
 
     @torch.no_grad()
     def sync(self, indices: Sequence[int]) -> SyncWindows:
+        if self.drawn.window < FRAMES:
+            raise DataError(f"kept_frames is {self.drawn.window}: the sync expert looks at {FRAMES}")
         at = self.drawn.places(np.asarray(indices) % self.count)
         true = np.broadcast_to(1 + np.arange(FRAMES), (len(at.clip), FRAMES))
         heard = self.drawn.pool.mels[self._there(at.clip)]

@@ -26,6 +26,12 @@ from fctfg.train.data import SPLITS, Places, SyncWindows, Windows, least_frames,
 from fctfg.train.puppet_pool import SECONDS, pool, stream
 
 LIPS = [index(name) for name in ("mouth_open", "mouth_width", "mouth_round")]  # what speech moves
+#: what ``lively`` draws at random
+UPPER = [
+    index(name)
+    for name in ("smile", "brow_raise_l", "brow_raise_r", "brow_furrow_l", "brow_furrow_r", "blink_l", "blink_r",
+                 "gaze_x", "gaze_y")
+]  # fmt: skip
 #: what ``Windows.motion`` holds: all that another framing of the picture leaves as it is
 SHOWN = [i for i, name in enumerate(MOTION) if name not in ("tx", "ty", "scale")]
 _BLOCK = 4096  # people are drawn in blocks of so many sample numbers
@@ -42,7 +48,9 @@ class PuppetData:
     frame's window of sound begins (``fctfg.nets.mel.first_column``, A23); ``cache``: folder for the pool; ``workers``:
     processes that draw it (0: one per core); ``other_lips``: the driving frames' lips are another moment's of the clip,
     and ``target`` shows those that belong to the sound; ``known``: windows tell what they show (``Windows.landmarks``,
-    ``motion`` and ``person``).
+    ``motion`` and ``person``); ``lively``: so many of the samples wear two looks that are drawn at random, over their
+    whole range, one in the source picture and one in all driving frames: in the clips a gaze moves the iris by half a
+    pixel of 128, and the brows belong to the mood of the clip.
 
     Raises ValueError for an unknown split and a window that the pool's clips are too short for.
     """
@@ -64,6 +72,7 @@ class PuppetData:
         workers: int = 0,
         other_lips: bool = False,
         known: bool = False,
+        lively: float = 0.0,
     ):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; use {' or '.join(SPLITS)}")
@@ -72,6 +81,7 @@ class PuppetData:
         self.size, self.device, self.seed, self.split = size, settled(device), seed, split
         self.detail, self.window, self.source, self.oversample = detail, window, source, oversample
         self.cast, self.rule, self.other_lips, self.known = cast, rule, other_lips, known
+        self.lively = lively
         self.pool = pool(seed, split, clips, cache, workers).to(self.device)
 
     def at(self, size: int) -> PuppetData:
@@ -82,6 +92,7 @@ class PuppetData:
 
     def describe(self) -> dict[str, object]:
         names = ("seed", "split", "size", "detail", "window", "source", "oversample", "cast", "rule", "other_lips")
+        names += ("lively",) * bool(self.lively)
         return {"data": "puppets", "clips": len(self.pool.motion)} | {name: getattr(self, name) for name in names}
 
     @torch.no_grad()
@@ -102,9 +113,10 @@ class PuppetData:
     @torch.no_grad()
     def windows(self, indices: Sequence[int]) -> Windows:
         at = self.places(indices)
-        clip, source, start = self._there(at.clip), self._there(at.source), self._there(at.start)
-        shown = start[:, None] + torch.arange(self.window, device=self.device)
-        moving = self.pool.motion[clip[:, None], torch.cat([source[:, None], shown], 1)]
+        clip, start = self._there(at.clip), self._there(at.start)
+        frames = torch.arange(self.window, device=self.device).expand(len(clip), -1)
+        shown = start[:, None] + frames
+        moving = self._moving(indices, at, frames)
         who = self.people("windows", indices, at.clip)
         pictures = self._drawn(who, moving)
         driving, target = pictures[:, 1:], None
@@ -114,7 +126,7 @@ class PuppetData:
             driving, target = self._drawn(who, moved), driving
         heard = self.pool.mels[clip]
         return Windows(
-            **(self.what_is_known(indices, shown - start[:, None]) if self.known else {}),
+            **(self.what_is_known(indices, frames) if self.known else {}),
             source=pictures[:, 0],
             driving=driving,
             target=target,
@@ -139,8 +151,7 @@ class PuppetData:
     def what_is_known(self, indices: Sequence[int], frames: torch.Tensor) -> dict[str, torch.Tensor]:
         """``landmarks``, ``motion`` and ``person`` of ``Windows``, for ``frames`` (n, T), counted from their first."""
         at = self.places(indices)
-        shown = torch.cat([self._there(at.source)[:, None], self._there(at.start)[:, None] + frames], 1)
-        moving = self.pool.motion[self._there(at.clip)[:, None], shown]
+        moving = self._moving(indices, at, frames)
         who = self.people("windows", indices, at.clip)
         every = self.pool.motion[..., SHOWN].flatten(0, 1)
         return {
@@ -165,6 +176,18 @@ class PuppetData:
     def _there(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(numbers).to(self.device)
 
+    def _moving(self, indices: Sequence[int], at: Places, frames: torch.Tensor) -> torch.Tensor:
+        """Motion (n, 1 + T, M) of the source picture and of ``frames`` (n, T), counted from the window's first."""
+        shown = torch.cat([self._there(at.source)[:, None], self._there(at.start)[:, None] + frames], 1)
+        moving = self.pool.motion[self._there(at.clip)[:, None], shown]
+        if self.lively:
+            draws = uniform(stream(self.seed, self.split, "lively"), indices, 13)
+            chosen = self._there(draws[:, 0] < self.lively)[:, None, None]
+            looks = self._there(_looks(draws[:, 1:].reshape(-1, 2, 6)).astype(np.float32))
+            looks = torch.cat([looks[:, :1], looks[:, 1:].expand(-1, frames.shape[1], -1)], 1)
+            moving[..., UPPER] = torch.where(chosen, looks, moving[..., UPPER])
+        return moving
+
     def _landmarks(self, who: Identity, motion: torch.Tensor) -> torch.Tensor:
         """(n, T, 68, 2) in fractions of the picture. They lie on the surface: the smallest picture has them, too."""
         people = Identity(who.values.to(self.device).repeat_interleave(motion.shape[1], 0))
@@ -182,6 +205,15 @@ class PuppetData:
         if self.oversample > 1:
             drawn = F.avg_pool2d(drawn, self.oversample)
         return (drawn.clamp(0, 1) * 2 - 1).view(*motion.shape[:-1], 3, self.size, self.size)
+
+
+def _looks(draws: np.ndarray) -> np.ndarray:
+    """Uniform draws (..., 6) -> the columns ``UPPER`` (..., 9): both sides alike, brows drawn together in half of the
+    looks, eyes more or less shut in a third.
+    """
+    smile, brows, furrow, shut, x, y = np.moveaxis(draws, -1, 0)
+    brows, furrow, shut = 2 * brows - 1, np.maximum(2 * furrow - 1, 0), np.maximum(3 * shut - 2, 0)
+    return np.stack([2 * smile - 1, brows, brows, furrow, furrow, shut, shut, 2 * x - 1, 2 * y - 1], -1)
 
 
 @lru_cache(maxsize=8)
