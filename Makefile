@@ -8,7 +8,7 @@
 #   make test-all      with the slow ones, as CI runs them
 #   make bench         timings: metrics beside the reference implementations (metrics/SPEED.md), and FC-TFG itself
 #                      (results/benchmarks)
-#   make regression    every metric on drawn clips against results/regression (ARGS=--update records anew)
+#   make regression    every metric on drawn clips, and the bundled model on puppets, against results/regression
 #   make precision     write metrics/PRECISION.md
 #   make lint          ruff
 
@@ -76,9 +76,11 @@ bench: $(READY_DEV)
 	$(PY) -m fctfg.bench --recipe demo --write
 	$(PY) -m fctfg.bench --recipe paper256 --batch 1 --write
 
-# Every metric on drawn clips against the numbers in results/regression; red when one moves.
+# Every metric on drawn clips, and the bundled model on puppets, against the numbers in results/regression; red when one
+# moves. ARGS=--update records both anew.
 regression: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m metrics.regression $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m protocols.regression $(ARGS)
 
 # Writes metrics/PRECISION.md: the largest difference from each reference implementation.
 precision: $(READY_DEV)

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,7 @@ TOLERANCES = {
 }
 
 Key = tuple[str, str]
+Tolerances = Mapping[str, tuple[float, float]]
 
 
 class RecordError(ValueError):
@@ -49,11 +51,11 @@ class Recorded:
     tolerance: float
 
 
-def tolerance(case: str, metric: str, value: float) -> float:
+def tolerance(case: str, metric: str, value: float, tolerances: Tolerances = TOLERANCES) -> float:
     """The absolute tolerance of a value; 0 for one that is infinite or counts frames."""
     if metric.startswith(("lse_lag", "offset")) or not math.isfinite(value):
         return 0.0
-    absolute, relative = TOLERANCES.get(metric) or TOLERANCES[case.split("/")[0]]
+    absolute, relative = tolerances.get(metric) or tolerances[case.split("/")[0]]
     return absolute + relative * abs(value)
 
 
@@ -73,8 +75,11 @@ def read(path: Path = FILE) -> dict[Key, Recorded]:
         raise RecordError(f"{path}: a line is not a value and its tolerance ({error}); restore the file") from None
 
 
-def write(measured: dict[str, dict[str, float]], path: Path = FILE) -> None:
-    """Record what was measured. A value that has not moved keeps its digits; parts not measured keep their lines."""
+def write(measured: dict[str, dict[str, float]], path: Path = FILE, tolerances: Tolerances = TOLERANCES) -> None:
+    """Record what was measured. A value that has not moved keeps its digits; parts not measured keep their lines.
+
+    ``tolerances``: part (what stands before a case's "/") or metric -> absolute and relative.
+    """
     before = read(path) if path.exists() else {}
     parts = {case.split("/")[0] for case in measured}
     kept = {key: old for key, old in before.items() if key[0].split("/")[0] not in parts}
@@ -83,7 +88,9 @@ def write(measured: dict[str, dict[str, float]], path: Path = FILE) -> None:
             old = before.get((case, metric))
             same = old is not None and not _differs(old, value)
             now = float(f"{value:.9g}")
-            kept[case, metric] = old if same else Recorded(now, float(f"{tolerance(case, metric, now):.2g}"))
+            kept[case, metric] = (
+                old if same else Recorded(now, float(f"{tolerance(case, metric, now, tolerances):.2g}"))
+            )
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(COLUMNS)

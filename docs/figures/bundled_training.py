@@ -1,0 +1,67 @@
+"""Draw bundled_training.png from bundled_training.csv; with run folders, write the csv from their logs first.
+
+python docs/figures/bundled_training.py [name=RUN/stage ...]
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from results.drawing import COLOURS, DPI, INK, styled
+
+CSV = Path(__file__).with_suffix(".csv")
+COLUMNS = ("part", "size", "step", "samples", "psnr", "l1")
+
+
+def gather(parts: list[str]) -> None:
+    """One line for each evaluation on held-out puppets; ``samples`` counts on from part to part."""
+    lines, before = [], 0
+    for part in parts:
+        name, _, folder = part.partition("=")
+        places = sorted(Path(folder).glob("step-*/state.json"))
+        state = json.loads(places[-1].read_text())
+        size, batch = state["recipe"]["generator"]["size"], state["samples"]
+        for line in map(json.loads, (Path(folder) / "log.jsonl").read_text().splitlines()):
+            if "held_out.psnr" in line:
+                seen = before + line["step"] * batch
+                lines.append(
+                    (name, size, line["step"], seen, f"{line['held_out.psnr']:.2f}", f"{line['held_out.l1']:.5f}")
+                )
+        before += state["step"] * batch
+    with CSV.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *lines])
+
+
+@styled
+def draw() -> None:
+    from matplotlib.figure import Figure
+
+    with CSV.open() as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    for number, part in enumerate(dict.fromkeys(row["part"] for row in rows)):
+        own = [row for row in rows if row["part"] == part]
+        x, y = ([float(row[k]) for row in own] for k in ("samples", "psnr"))
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot([v / 1000 for v in x], y, "o-", color=colour, markersize=3, linewidth=1.2, label=part)
+    axes.legend(frameon=False, fontsize="small", loc="upper left")
+    axes.set(
+        xlabel="thousands of samples seen",
+        ylabel="dB",
+        title="PSNR on puppets that are held out, at the size in training",
+    )
+    axes.grid(axis="y", color="#DDDDDD")
+    axes.tick_params(colors=INK)
+    figure.savefig(CSV.with_suffix(".png"), dpi=DPI)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        gather(sys.argv[1:])
+    draw()
