@@ -27,19 +27,19 @@ EPILOG = """exit status: 0 every value is where it was; 1 some have moved or a c
 
 #: people in each layout, of one clip each: the first of those that `make table1` draws
 PEOPLE = {"voxceleb2": 2, "mead": 1}
-#: metric -> (absolute, relative): far above what another processor's rounding does through the video encoder, and far
-#: below what the sound of the next frame does
+#: metric -> (absolute, relative): some five times what rounding does through the video encoder (another number of threads
+#: moves LSE-C by 0.0016, a gaze that is hardly followed by 0.023), and below what the sound of the next frame does
 TOLERANCES = {
     "ssim_wang_rgb": (1e-3, 0),
     "ms_ssim_wang_rgb": (1e-3, 0),
     "psnr_rgb": (0.02, 0),
-    "lmd_mouth_puppet": (0.02, 0),
-    "lse_c_puppet": (5e-3, 0),
+    "lmd_mouth_puppet": (0.03, 0),
+    "lse_c_puppet": (8e-3, 0),
     "control_lips_r": (5e-3, 0),
     "control_pose_r": (5e-3, 0),
     "control_blink_r": (1e-2, 0),
-    "control_gaze_x_r": (1e-2, 0),
-    "control_identity": (5e-3, 0),
+    "control_gaze_x_r": (0.1, 0),
+    "control_identity": (8e-3, 0),
 }
 
 
@@ -85,8 +85,11 @@ def _main(args: argparse.Namespace) -> int:
 
 def measure(method: str, folder: Path) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Clip ("layout/id") -> metric -> value, of ``method`` on the few clips; and a line for each clip that failed."""
+    import torch
+
     from results import runs
 
+    torch.set_num_threads(1)  # the same sums in the same order wherever this runs
     measured: dict[str, dict[str, float]] = {}
     failures: list[str] = []
     for layout, people in PEOPLE.items():
@@ -105,7 +108,6 @@ def _evaluate(method: str, layout: str, people: int, out: Path) -> None:
     p = cli.parser("", "")
     puppets.add_options(p)
     prepare.add_crop_options(p, default=None)
-    # one thread a clip, on the processor: the same sums in the same order wherever this runs
     options = ["--identities", str(people), "--clips", "1", "--reuse", "never", "--no-strips", "--device", "cpu"]
     args = p.parse_args([*options, "--metrics", *TOLERANCES])
     args.crop = puppets.CROPS[layout]
