@@ -27,8 +27,8 @@ EPILOG = """exit status: 0 every value is where it was; 1 some have moved or a c
 
 #: people in each layout, of one clip each: the first of those that `make table1` draws
 PEOPLE = {"voxceleb2": 2, "mead": 1}
-#: metric -> (absolute, relative): some five times what rounding does through the video encoder (another number of threads
-#: moves LSE-C by 0.0016, a gaze that is hardly followed by 0.023), and below what the sound of the next frame does
+#: metric -> (absolute, relative): some five times what rounding does through the video encoder (another number of
+#: threads moves LSE-C by 0.0016, a gaze that is hardly followed by 0.023), below what the sound of the next frame does
 TOLERANCES = {
     "ssim_wang_rgb": (1e-3, 0),
     "ms_ssim_wang_rgb": (1e-3, 0),
