@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(args: argparse.Namespace) -> int:
     on_puppets = args.voxceleb2 is None and args.mead is None
-    specs, absent = _specs(args.methods or " ".join((*PUPPETS_TOO * on_puppets, *CONTROLS)))
+    unless_named = " ".join((*PUPPETS_TOO * on_puppets, *CONTROLS))
+    specs, absent = _specs(unless_named if args.methods is None else args.methods)
     status, folders = cli.OK, []
     for name, root, clips, own in _data(args):
         for spec in specs:
