@@ -80,7 +80,7 @@ bench: $(READY_DEV)
 # moves. ARGS=--update records both anew.
 regression: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m metrics.regression $(ARGS)
-	OMP_NUM_THREADS=1 $(PY) -m protocols.regression $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m protocols.regression $(filter --update,$(ARGS))
 
 # Writes metrics/PRECISION.md: the largest difference from each reference implementation.
 precision: $(READY_DEV)
