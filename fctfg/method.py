@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fctfg.animation import Animation
-from fctfg.checkpoints import checkpoint_path
+from fctfg.checkpoints import BUNDLED, checkpoint_path
 
 if TYPE_CHECKING:
     from fctfg.animate import Animator
@@ -21,7 +21,8 @@ class FCTFG:
     """FC-TFG: pose, expression and gaze from the driving frames, lips from the sound.
 
     The weights are the file that FCTFG_CHECKPOINT names, else the bundled one. ``device``: cpu, cuda:N or auto, set
-    before the first clip. Raises MissingCheckpoint when built without a file.
+    before the first clip. ``trained_on``: "puppets" for the bundled weights, "" where it is not known. Raises
+    MissingCheckpoint when built without a file.
     """
 
     name = "fctfg"
@@ -32,6 +33,7 @@ class FCTFG:
 
     def __init__(self, checkpoint: str | None = None) -> None:
         self.weights = [checkpoint_path(checkpoint)]
+        self.trained_on = "puppets" if self.weights[0] == BUNDLED else ""
         self.device = "auto"
         self._loading = threading.Lock()
         self._animator: Animator | None = None

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PROTOCOL_VERSION = 1
 STRIP_FRAMES, STRIP_HEIGHT = 6, 112
+#: what is said of a method and changes no frame that it makes
+SAID = ("name", "description", "unofficial", "trained_on")
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Evaluation:
         """Key of what the method makes of a clip: the clip, the method with its weights, the encoder."""
         parts: dict = {
             "clip": clip_key,
-            "method": {k: v for k, v in self.method_record.items() if k not in ("name", "description", "unofficial")},
+            "method": {k: v for k, v in self.method_record.items() if k not in SAID},
             "encoder": stages.ENCODER,
         }
         if hasattr(self.method, "recording"):

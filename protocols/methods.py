@@ -63,7 +63,8 @@ class Method(Protocol):
     Optional attributes: ``kind`` ("method" unless it says "control"), ``description``, ``version`` (raise it when the
     results change; for classes without one, the source file's hash is used), ``weights`` (list of files, recorded by
     hash), ``unofficial`` (why the weights are not known to be the authors', "" where they are: such rows stand apart in
-    every table and are never bold), ``audio_of = "another-speaker"`` (the protocol then hands over, and scores with,
+    every table and are never bold), ``trained_on`` ("puppets" where the weights saw nothing else: its rows of other
+    data stand apart likewise), ``audio_of = "another-speaker"`` (the protocol then hands over, and scores with,
     another person's sound), ``device`` (set to the run's device before the first clip when the attribute exists).
     """
 
@@ -120,6 +121,7 @@ def describe(method: Any, spec: str) -> dict:
         "version": str(getattr(method, "version", None) or _source_sha256(method)),
         "weights": {Path(file).name: sha256(file) for file in getattr(method, "weights", ())},
         "unofficial": getattr(method, "unofficial", ""),
+        "trained_on": getattr(method, "trained_on", ""),
         "audio_of": getattr(method, "audio_of", "the-clip"),
     }
 

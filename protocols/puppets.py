@@ -37,7 +37,7 @@ class Amount:
 
 
 #: What is drawn unless asked otherwise: enough for intervals over speakers, and a few minutes of two cores.
-AMOUNTS = {"voxceleb2": Amount(8, 2), "mead": Amount(4, 2)}
+AMOUNTS = {"voxceleb2": Amount(8, 2), "mead": Amount(8, 1)}
 CROPS = {"voxceleb2": "released", "mead": "fomm"}
 #: a drawing in which dlib finds the face in every first frame (it misses one in some 200)
 SEED = 2024

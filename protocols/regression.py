@@ -71,16 +71,8 @@ def _main(args: argparse.Namespace) -> int:
         raise cli.UsageError(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
         measured, failures = measure(args.method, Path(folder))
-    lines = [*failures, *record.moved(measured, recorded)]
-    for line in lines:
-        print(line)
-    count = sum(map(len, measured.values()))
-    if args.update and not failures:
-        record.write(measured, file, TOLERANCES)
-        print(f"{file}: {len(lines)} of {count} values recorded anew")
-        return cli.OK
-    print(f"{count} values compared with {file}: " + (f"{len(lines)} moved" if lines else "none moved"))
-    return cli.INCOMPLETE if lines else cli.OK
+    well = record.settle(measured, recorded, file, args.update, TOLERANCES, failures)
+    return cli.OK if well else cli.INCOMPLETE
 
 
 def measure(method: str, folder: Path) -> tuple[dict[str, dict[str, float]], list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from protocols import cli, mead, prepare, puppets, voxceleb2
-from protocols.cliplist import VOXCELEB2_PER_IDENTITY, ClipList
+from protocols.cliplist import PUPPETS, VOXCELEB2_PER_IDENTITY, ClipList
 from protocols.methods import CONTROLS, MethodError, load
 
 #: what "all" stands for: the methods of the paper's Table 1 that there is a wrapper for, then the controls
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(args: argparse.Namespace) -> int:
     on_puppets = args.voxceleb2 is None and args.mead is None
     unless_named = " ".join((*PUPPETS_TOO * on_puppets, *CONTROLS))
-    specs, absent = _specs(unless_named if args.methods is None else args.methods)
+    specs, absent = _specs(unless_named if args.methods is None else args.methods, on_puppets)
     status, folders = cli.OK, []
     for name, root, clips, own in _data(args):
         for spec in specs:
@@ -75,7 +75,7 @@ def _main(args: argparse.Namespace) -> int:
     return max(status, report.main([*map(str, folders), *options]))
 
 
-def _specs(methods: str) -> tuple[list[str], dict[str, str]]:
+def _specs(methods: str, on_puppets: bool) -> tuple[list[str], dict[str, str]]:
     """The methods asked for, "all" spelled out, and those of "all" that cannot be had here, with the reason.
 
     What is named by itself is not left out: it fails when its turn comes.
@@ -88,12 +88,21 @@ def _specs(methods: str) -> tuple[list[str], dict[str, str]]:
     for spec in ALL:
         if spec in words:
             continue
-        try:
-            load(spec)
-        except MethodError as error:
-            absent[spec] = str(error).removeprefix(f"{spec}: ")
-            print(f"{spec}: not run: {absent[spec]}", file=sys.stderr)
+        if why := _why_not(spec, on_puppets):
+            absent[spec] = why
+            print(f"{spec}: not run: {why}", file=sys.stderr)
     return [spec for spec in specs if spec not in absent], absent
+
+
+def _why_not(spec: str, on_puppets: bool) -> str:
+    """Why a method of "all" cannot be run here; ''."""
+    try:
+        method = load(spec)
+    except MethodError as error:
+        return str(error).removeprefix(f"{spec}: ")
+    if not on_puppets and getattr(method, "trained_on", "") == PUPPETS:
+        return "the bundled weights have seen puppets alone; FCTFG_CHECKPOINT names others"
+    return ""
 
 
 def _data(args: argparse.Namespace) -> Iterator[tuple[str, Path, ClipList, argparse.Namespace]]:

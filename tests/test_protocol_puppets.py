@@ -9,9 +9,10 @@ import pytest
 
 from fctfg.data.clips import find_voxceleb2
 from fctfg.data.puppets.write import read_truth
-from protocols import cliplist, puppets, table1, voxceleb2
+from protocols import cliplist, methods, puppets, table1, voxceleb2
 from protocols.methods import CONTROLS
 from results import rows
+from results.runs import Run
 
 PEOPLE = 3
 FLAGS = ("--identities", str(PEOPLE), "--clips", "1")
@@ -170,7 +171,7 @@ def test_all_names_every_method_of_table_1_and_says_why_one_cannot_be_had(monkey
     for name in ("FCTFG_WEIGHTS", "XDG_CACHE_HOME", "TORCH_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("FCTFG_CHECKPOINT", str(tmp_path / "none.safetensors"))
-    specs, absent = table1._specs("all videos:/mine")
+    specs, absent = table1._specs("all videos:/mine", on_puppets=True)
     assert specs == [*CONTROLS, "videos:/mine"]
     assert list(absent) == ["wav2lip", "makeittalk", "audio2head", "pc-avs", "fctfg"]
     assert absent["wav2lip"].startswith("wav2lip.pth not found")
@@ -178,8 +179,26 @@ def test_all_names_every_method_of_table_1_and_says_why_one_cannot_be_had(monkey
     assert all("\n" not in why for why in absent.values())
     assert len(capsys.readouterr().err.splitlines()) == 5
     # named by itself, a method is not left out: its turn comes, and fails
-    assert table1._specs("wav2lip still") == (["wav2lip", "still"], {})
-    assert "wav2lip" in table1._specs("all wav2lip")[0]
+    assert table1._specs("wav2lip still", True) == (["wav2lip", "still"], {})
+    assert "wav2lip" in table1._specs("all wav2lip", True)[0]
+
+
+def test_the_bundled_weights_know_puppets_alone(monkeypatch, tmp_path):
+    """They compete on puppets. On people, "all" leaves them out with the reason; named, they stand apart."""
+    monkeypatch.delenv("FCTFG_CHECKPOINT", raising=False)
+    assert "fctfg" in table1._specs("all", on_puppets=True)[0]
+    _, absent = table1._specs("all", on_puppets=False)
+    assert "seen puppets alone; FCTFG_CHECKPOINT" in absent["fctfg"]
+    assert table1._specs("fctfg", on_puppets=False) == (["fctfg"], {})
+    record = methods.describe(methods.load("fctfg"), "fctfg")
+    for data, why in (("puppets", ""), ("full", "its weights have seen puppets alone")):
+        info = {"method": record, "block": "puppets: voxceleb2" if data == "puppets" else "VoxCeleb2", "data": data}
+        assert Run(tmp_path, info, {}).unofficial == why
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(b"")
+    monkeypatch.setenv("FCTFG_CHECKPOINT", str(own))
+    assert methods.describe(methods.load("fctfg"), "fctfg")["trained_on"] == ""
+    assert "fctfg" in table1._specs("all", on_puppets=False)[0]
 
 
 @pytest.mark.slow

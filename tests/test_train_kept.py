@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -191,6 +193,11 @@ def test_lively_samples_wear_looks_of_their_own_and_the_sound_s_lips(drawn, fold
     low, high = (torch.tensor([RANGES[MOTION[i]][k] for i in UPPER]) for k in (0, 1))
     assert ((looks >= low) & (looks <= high)).all()
     assert (looks[:, 1].std(0) > 1.2 * theirs[:, 1][..., UPPER].std(0)).all()
+    some = [int(i) for i in changed.nonzero()[:3]]
+    kept = KeptPuppets(lively, 200, folder)
+    assert (kept.sync(some).driving - lively.sync(some).driving).abs().max() < LEVEL
+    with pytest.raises(ValueError, match="a share of the samples, from 0 to 1"):
+        PuppetData(32, lively=2, **settings)
     # what is told is what is drawn
     one = [int(changed.nonzero()[0])]
     told, drawn_plain = lively.windows(one), plain.windows(one)
@@ -199,3 +206,13 @@ def test_lively_samples_wear_looks_of_their_own_and_the_sound_s_lips(drawn, fold
     every = plain.pool.motion.flatten(0, 1)[:, index("gaze_x")]
     expected = (ours[one[0], :, index("gaze_x")] - every.mean()) / every.std()
     assert torch.allclose(told.motion[0, :, gaze], expected, atol=1e-4)
+
+
+def test_a_full_disk_is_met_before_anything_is_drawn(drawn, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be kept \(File too large\); make room, or --set kept=0"):
+            KeptPuppets(drawn, 6, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

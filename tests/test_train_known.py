@@ -152,7 +152,7 @@ def test_the_weights_of_parts_and_of_the_box_are_multiplied(earlier):
         generated, codes = built.model(batch["source"], batch["driving"], batch["mels"])
         part = built.parts(generated, codes, batch)["reconstruction"]
     expected = 0.0
-    box = losses.inside(built.recipe.losses.reconstruction_box, 2.0, 32)
+    box = losses.inside_box(built.recipe.losses.reconstruction_box, 2.0, 32)
     for b in range(4):
         for t in range(5):
             parts = losses.around_parts(batch["landmarks"][b, t][None], 5.0, 32)[0, 0]

@@ -50,7 +50,7 @@ def draw() -> None:
         x, y = ([float(row[k]) for row in own] for k in ("samples", "psnr"))
         colour = COLOURS[number % len(COLOURS)]
         axes.plot([v / 1000 for v in x], y, "o-", color=colour, markersize=3, linewidth=1.2, label=part)
-    axes.legend(frameon=False, fontsize="small", loc="upper left")
+    figure.legend(frameon=False, fontsize="small", loc="outside right upper")
     axes.set(
         xlabel="thousands of samples seen",
         ylabel="dB",

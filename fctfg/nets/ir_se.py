@@ -66,16 +66,16 @@ class Backbone(nn.Module):
     """The stem and the units. Each stage begins with stride 2, so stage k (from 1) ends at 1/2^k of the input's size.
 
     ``units`` and ``widths``: how many units and channels a stage has; ``stem``: channels of the first convolution;
-    ``colours``: those of what comes in.
+    ``in_channels``: 3, or more where pixels are folded into channels.
     """
 
     def __init__(
-        self, units: Sequence[int] = UNITS, widths: Sequence[int] = WIDTHS, stem: int = 64, colours: int = 3
+        self, units: Sequence[int] = UNITS, widths: Sequence[int] = WIDTHS, stem: int = 64, in_channels: int = 3
     ) -> None:
         super().__init__()
         if len(units) != len(widths) or min(units, default=0) < 1:
             raise ValueError(f"units {tuple(units)} and widths {tuple(widths)} must be as many, each stage with a unit")
-        first = nn.Conv2d(colours, stem, 3, 1, 1, bias=False)
+        first = nn.Conv2d(in_channels, stem, 3, 1, 1, bias=False)
         self.input_layer = nn.Sequential(first, nn.BatchNorm2d(stem), nn.PReLU(stem))
         body: list[Unit] = []
         self.ends: list[int] = []

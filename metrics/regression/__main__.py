@@ -52,16 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, ImportError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    lines = record.moved(measured, recorded)
-    for line in lines:
-        print(line)
-    count = sum(map(len, measured.values()))
-    if args.update:
-        record.write(measured, file)
-        print(f"{file}: {len(lines)} of {count} values recorded anew")
-        return 0
-    print(f"{count} values compared with {file}: " + (f"{len(lines)} moved" if lines else "none moved"))
-    return 1 if lines else 0
+    return 0 if record.settle(measured, recorded, file, args.update) else 1
 
 
 if __name__ == "__main__":

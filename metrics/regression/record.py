@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -73,6 +73,27 @@ def read(path: Path = FILE) -> dict[Key, Recorded]:
         if isinstance(error, RecordError):
             raise
         raise RecordError(f"{path}: a line is not a value and its tolerance ({error}); restore the file") from None
+
+
+def settle(
+    measured: dict[str, dict[str, float]],
+    recorded: dict[Key, Recorded],
+    path: Path,
+    update: bool,
+    tolerances: Tolerances = TOLERANCES,
+    failures: Sequence[str] = (),
+) -> bool:
+    """Print what has moved; with ``update`` write it down instead, unless there are ``failures``. True: all is well."""
+    lines = [*failures, *moved(measured, recorded)]
+    for line in lines:
+        print(line)
+    count = sum(map(len, measured.values()))
+    if update and not failures:
+        write(measured, path, tolerances)
+        print(f"{path}: {len(lines)} of {count} values recorded anew")
+        return True
+    print(f"{count} values compared with {path}: " + (f"{len(lines)} moved" if lines else "none moved"))
+    return not lines
 
 
 def write(measured: dict[str, dict[str, float]], path: Path = FILE, tolerances: Tolerances = TOLERANCES) -> None:
