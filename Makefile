@@ -2,7 +2,8 @@
 #
 #   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead [METHODS="still videos:/my/results"]
 #   make table2 STUDY=DIR      mean opinion scores of a user study (python -m protocols.user_study)
-#   make table3 BASE=RUN [STEPS=20000]    the paper's ablations, trained and measured on puppets; table4 likewise
+#   make table3        the paper's ablations as we measured them; table4 likewise
+#   make table3 BASE=RUN [STEPS=20000]    the same, trained and measured on puppets here
 #   make figures       the paper's Figures 4 to 6 from runs and models on disk (python -m protocols.figures)
 #   make test          the tests (under ten minutes on two cores)
 #   make test-all      with the slow ones, as CI runs them

@@ -56,7 +56,7 @@ def reconstruction(generated: Tensor, driving: Tensor, weight: Tensor | None = N
     return ((generated - driving).abs() * weight).mean()
 
 
-def inside(
+def inside_box(
     box: tuple[float, float, float, float], gain: float, size: int, device: torch.device | None = None
 ) -> Tensor:
     """Weights (size, size) of mean 1; pixels within ``box`` (left, top, right, bottom as fractions) have ``gain`` times

@@ -76,7 +76,7 @@ class Latent:
     window: int = 5
     fusion_kernel: int = 3
     fusion_shared: bool = False
-    # A7: a convolution that starts as the identity hands the codes through unchanged before it has learned anything.
+    # A7: fusion that starts as the identity hands the codes through before it has learned anything (an LSTM by a skip).
     fusion_start: Literal["identity", "default"] = "identity"
 
     def manipulated(self, n_styles: int) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ from results.summary import Summary, summarise
 
 FULL = "full"
 PLAN, DONE, EVALUATION, CANONICAL_FILE = "ablations.json", "done.json", "evaluation", "canonical.json"
+#: the rows of our own run, which come along: a folder of ablations without its models
+SHIPPED = Path(__file__).parent / "measured" / "ablations"
 ANGLES = ("yaw", "pitch", "roll")
 POSE = "canonical_pose_spread"
 #: what the driving frames' own spread stands under, among the variants

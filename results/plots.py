@@ -61,7 +61,8 @@ def differences(summary: Summary, block: Block, metrics: Sequence[MetricInfo]) -
         axes.axvline(0, color="#555555", lw=0.9, zorder=1)
         axes.set_xlim(low, high)
         axes.set_title(f"Δ {metric.column} {metric.arrow}", fontweight="bold")
-        axes.set_xlabel(_with_unit(metric, f"shaded: better than {short(summary.baseline)}"))
+        # better than what, the title says: beneath narrow panels long names would run into each other
+        axes.set_xlabel(_with_unit(metric, "shaded: better"))
 
     shown = [metric for metric in metrics if any(d.estimate.mean is not None for d in found[metric.name].values())]
     methods = [run.label for run in summary.runs_of(block) if run.label != summary.baseline]

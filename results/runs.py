@@ -74,7 +74,10 @@ class Run:
 
     @property
     def unofficial(self) -> str:
-        """Why the method's weights are not known to be its authors', or ''."""
+        """Why the method's weights are not known to be its authors', or not for such data; ''."""
+        known = self.info["method"].get("trained_on")
+        if known and known != self.block.data:
+            return f"its weights have seen {known} alone"
         return str(self.info["method"].get("unofficial") or "")
 
     @property

@@ -194,6 +194,27 @@ def test_one_line_errors(home, tmp_path, capsys):
     assert not (home / "elsewhere").exists()
 
 
+def test_variants_train_a_last_stage_on(home, trained, capsys):
+    last = ["--start-from", str(trained / "full-seed0/train")]
+    assert command(home, *last) == 2
+    assert "was begun without --start-from" in capsys.readouterr().err
+
+    from fctfg.train.__main__ import main as train
+
+    words = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "_child", lambda given, *rest: words.append(given) or train(given[3:]))
+        assert command(home, *last, out="on", budget=1) == 0
+    begun = json.loads((home / "on/lstm-image-seed0/done.json").read_text())["start"]["stages"]["fctfg"]
+    assert begun["step"] == 2
+    assert all(given[given.index("--start-from") + 1] == begun["place"] for given in words)
+    assert "fctfg step 2" in (home / "reports/table3-measured.md").read_text()
+    assert command(home, out="on", budget=1) == 2
+    assert "was begun with --start-from" in capsys.readouterr().err
+    assert command(home, "--start-from", str(home / "base"), out="other") == 2
+    assert "holds no last stage" in capsys.readouterr().err
+
+
 def test_another_start_is_refused(home, trained, tmp_path, capsys):
     other = tmp_path / "base"
     shutil.copytree(home / "base", other)
@@ -408,3 +429,17 @@ def test_the_spread_of_a_still_head_is_nothing():
     assert spread(motion) == {"yaw": 5, "pitch": 0, "roll": 0, "frames": 10}
     motion[:7] = np.nan
     assert "5 of 12 frames" in spread(motion)["failure"]
+
+
+@pytest.mark.parametrize(("table", "variants"), [("table3", 4), ("table4", 3)])
+def test_the_rows_that_come_along_make_whole_tables(table, variants, tmp_path, capsys):
+    assert main([table, "--reports", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "--base RUN trains and measures your own" in said.err
+    assert "REDUCED BUDGET" in said.out
+    assert "INCOMPLETE" not in said.out
+    found = ablation.load(table, ablation.SHIPPED)
+    assert (found.seeds, len(found.variants), found.missing) == (2, variants, ())
+    assert all(run.n_scored == 16 for variant in found.variants for run in variant.runs.values())
+    text = "".join(file.read_text() for file in ablation.SHIPPED.rglob("*.json*"))
+    assert not [word for word in text.split('"') if word.startswith("/")], "a path of one machine"

@@ -89,12 +89,23 @@ def test_fusion_keeps_windows_apart(kind, shared):  # A7
     torch.testing.assert_close(fusion(moved)[1:], whole[1:])
 
 
-def test_fusion_starts_as_the_identity():  # A7
+@pytest.mark.parametrize("scale", [1.0, 20.0])  # a trained model's codes are large
+@pytest.mark.parametrize("kind", ["conv", "lstm"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_fusion_starts_as_the_identity(kind, shared, scale):  # A7
     torch.manual_seed(0)
-    codes = torch.randn(2, 5, 3, 64)
-    near = (TemporalFusion("conv", 3, 64)(codes) - codes).std()
-    far = (TemporalFusion("conv", 3, 64, start="default")(codes) - codes).std()
-    assert near < 0.1 < far
+    codes = scale * torch.randn(2, 5, 3, 64)
+    near = (TemporalFusion(kind, 3, 64, shared=shared)(codes) - codes).std()
+    far = (TemporalFusion(kind, 3, 64, shared=shared, start="default")(codes) - codes).std()
+    assert near < 0.1 * scale < far
+
+
+def test_an_lstm_looks_at_earlier_frames_of_the_window():
+    torch.manual_seed(0)
+    fusion, codes = TemporalFusion("lstm", 3, 8), torch.randn(1, 5, 3, 8)
+    before = fusion(codes)
+    codes[:, 0] += 1
+    assert (fusion(codes) - before)[:, 1:].abs().amax((0, 2, 3)).min() > 0
 
 
 def test_fusion_refuses_what_it_cannot_do():

@@ -105,6 +105,14 @@ def test_a_trained_last_stage_can_be_trained_on_with_other_settings(earlier, tmp
     judge = built.discriminator.state_dict()
     assert all(torch.equal(value, first.state("discriminator")[name]) for name, value in judge.items())
 
+    # fusion of another kind begins as new: all else is taken over
+    other = tiny.in_hand(tmp_path, "latent.fusion=lstm", "losses.gan=0.2")
+    new = {name: value.clone() for name, value in other.model.state_dict().items() if name.startswith("fusion.")}
+    other.start_from(first)
+    for net in (other.model, other.average_model):
+        wanted = first.state("model") | new
+        assert all(torch.equal(value, wanted[name]) for name, value in net.state_dict().items())
+
     # an audio encoder that is named comes before the run's own
     file = checkpoint.newest(earlier / "sync-expert") / "expert.safetensors"
     recipe = tiny.recipe()

@@ -306,7 +306,7 @@ def recipe_steps(recipe, stage_name, steps):
 
 
 def test_pixels_in_the_box_count_more(earlier):
-    weight = losses.inside((0.25, 0.5, 0.75, 1.0), 3.0, 32)
+    weight = losses.inside_box((0.25, 0.5, 0.75, 1.0), 3.0, 32)
     assert weight.mean() == pytest.approx(1)
     assert weight[16:, 8:24].min() == pytest.approx(3 * float(weight[0, 0]))
     assert (weight == weight.max()).sum() == 16 * 16

@@ -83,7 +83,9 @@ class TemporalFusion(nn.Module):
     """TF: codes of one window of frames -> the same, consistent over time (3.2; A7).
 
     ``kind``: "conv" one 1-D convolution over time, "lstm" for the ablation, "none". A window is at its own length,
-    with nothing known of what lies outside it. ``shared``: one for all layers, else one for each.
+    with nothing known of what lies outside it. ``shared``: one for all layers, else one for each. ``start``: "identity"
+    hands codes through nearly unchanged before anything is learned; an LSTM's last layer then sees the code, too, for
+    codes are far larger than what an LSTM gives, and the two kinds would not begin alike.
     """
 
     def __init__(
@@ -115,7 +117,15 @@ class TemporalFusion(nn.Module):
         elif kind == "lstm":
             self.lstm = nn.ModuleList(nn.LSTM(style_dim, style_dim, batch_first=True) for _ in range(groups))
             # an LSTM's own output lies within (-1, 1): a linear layer lets it reach every code
-            self.out = nn.ModuleList(nn.Linear(style_dim, style_dim) for _ in range(groups))
+            self.skips = start == "identity"
+            seen = 2 * style_dim if self.skips else style_dim
+            self.out = nn.ModuleList(nn.Linear(seen, style_dim) for _ in range(groups))
+            if self.skips:
+                for out in self.out:
+                    with torch.no_grad():
+                        out.weight.mul_(0.02)
+                        out.weight[:, style_dim:] = torch.eye(style_dim)
+                        out.bias.zero_()
 
     def forward(self, codes: Tensor) -> Tensor:
         """(B, T, layers, style_dim) -> the same shape; each row of the batch is one window."""
@@ -129,10 +139,14 @@ class TemporalFusion(nn.Module):
                 fused = self.conv(codes.permute(0, 2, 3, 1).reshape(b, m * d, t))
             return fused.reshape(b, m, d, t).permute(0, 3, 1, 2)
         if self.shared:
-            fused = self.out[0](self.lstm[0](codes.transpose(1, 2).reshape(b * m, t, d))[0])
+            fused = self._recurrent(0, codes.transpose(1, 2).reshape(b * m, t, d))
             return fused.reshape(b, m, t, d).transpose(1, 2)
-        each = [out(lstm(codes[:, :, i])[0]) for i, (lstm, out) in enumerate(zip(self.lstm, self.out, strict=True))]
-        return torch.stack(each, 2)
+        return torch.stack([self._recurrent(i, codes[:, :, i]) for i in range(m)], 2)
+
+    def _recurrent(self, i: int, codes: Tensor) -> Tensor:
+        """(B, T, style_dim) -> the same, by the LSTM ``i``."""
+        over_time = self.lstm[i](codes)[0]
+        return self.out[i](torch.cat([over_time, codes], 2) if self.skips else over_time)
 
 
 def _start(layers: int, fan_in: int, fan_out: int, slope: float) -> Tensor:

@@ -79,7 +79,7 @@ class FCTFGStage:
         }
         self.box_weight, box = None, recipe.losses.reconstruction_box
         if (gain := recipe.losses.reconstruction_gain) != 1.0:
-            self.box_weight = losses.inside(box, gain, recipe.generator.size, context.device)
+            self.box_weight = losses.inside_box(box, gain, recipe.generator.size, context.device)
         stage_one, stage_two = find("stylegan2", ("generator",)), find("inversion", ("generator", "encoder"))
         self.expert = self.features = self.identity = None
         if self.strengths["sync"]:
@@ -225,9 +225,8 @@ class FCTFGStage:
         source, driving, mels = (batch[name][:n] for name in ("source", "driving", "mels"))
         generated, _ = self.average_model(source, driving, mels)
         canonical = self.average_model.canonical_face(source)
-        seen = (model.shown(x, self.model.generator.size) for x in (source, driving[:, 0]))
-        rows = torch.stack([next(seen), canonical, next(seen), generated[:, 0], self.wanted(batch)[:n, 0]], 1)
-        return rows.flatten(0, 1)
+        reference, first = (model.shown(x, self.model.generator.size) for x in (source, driving[:, 0]))
+        return torch.stack([reference, canonical, first, generated[:, 0], self.wanted(batch)[:n, 0]], 1).flatten(0, 1)
 
     @torch.no_grad()
     def evaluate(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -242,9 +241,16 @@ class FCTFGStage:
         self._begin_with(grow_model(trained.state("model"), small, self.model))
 
     def start_from(self, trained: Predecessor) -> None:
-        """Start from the last stage of another run, of the same shapes: with other windows, losses or data."""
-        put(self.model, trained.state("model"), trained.place)
-        self._begin_with(self.model.state_dict())
+        """Start from the last stage of another run, of the same shapes: with other windows, losses, data or fusion.
+
+        Temporal fusion of another kind cannot be taken over: this run's own then stays as new.
+        """
+        state, own = trained.state("model"), self.model.state_dict()
+        if trained.recipe is not None and trained.recipe.latent.fusion != self.recipe.latent.fusion:
+            state = {name: value for name, value in state.items() if not name.startswith("fusion.")}
+            state |= {name: value for name, value in own.items() if name.startswith("fusion.")}
+        put(self.model, state, trained.place)
+        self._begin_with(state)
         if self.discriminator is not None and "discriminator" in trained.networks:
             trained.into(self.discriminator, "discriminator")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ class PuppetData:
             raise ValueError(f"unknown split {split!r}; use {' or '.join(SPLITS)}")
         if window < 1 or least_frames(window) > SECONDS * FPS:
             raise ValueError(f"a window of {window} frames does not fit the pool's clips of {SECONDS * FPS:.0f}")
+        if not 0 <= lively <= 1:
+            raise ValueError(f"lively {lively}: a share of the samples, from 0 to 1")
         self.size, self.device, self.seed, self.split = size, settled(device), seed, split
         self.detail, self.window, self.source, self.oversample = detail, window, source, oversample
         self.cast, self.rule, self.other_lips, self.known = cast, rule, other_lips, known
@@ -138,9 +140,8 @@ class PuppetData:
     @torch.no_grad()
     def sync(self, indices: Sequence[int]) -> SyncWindows:
         at = self.places(indices, FRAMES)
-        clip, start = self._there(at.clip), self._there(at.start)
-        moving = self.pool.motion[clip[:, None], start[:, None] + torch.arange(FRAMES, device=self.device)]
-        heard = self.pool.mels[clip]
+        start, heard = self._there(at.start), self.pool.mels[self._there(at.clip)]
+        moving = self._moving(indices, at, torch.arange(FRAMES, device=self.device).expand(len(start), -1))[:, 1:]
         return SyncWindows(
             driving=self._drawn(self.people("windows", indices, at.clip), moving),
             mel_window=windows_at(heard, start, rule="sync"),
@@ -153,12 +154,18 @@ class PuppetData:
         at = self.places(indices)
         moving = self._moving(indices, at, frames)
         who = self.people("windows", indices, at.clip)
-        every = self.pool.motion[..., SHOWN].flatten(0, 1)
+        mean, deviation = self._usual
         return {
             "landmarks": self._landmarks(who, moving[:, 1:]),
-            "motion": (moving[..., SHOWN] - every.mean(0)) / every.std(0).clamp(min=0.01),
+            "motion": (moving[..., SHOWN] - mean) / deviation,
             "person": (who.values * 3**0.5).to(self.device),  # factors are about uniform
         }
+
+    @cached_property
+    def _usual(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of ``SHOWN`` over the pool."""
+        every = self.pool.motion[..., SHOWN].flatten(0, 1)
+        return every.mean(0), every.std(0).clamp(min=0.01)
 
     def people(self, purpose: str, indices: Sequence[int], clip: np.ndarray) -> Identity:
         """The person of each sample (on the CPU): light, background and dress are part of it. ``purpose``: "frames" or

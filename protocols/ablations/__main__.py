@@ -12,6 +12,7 @@ from results.ablation import PLAN, TABLES
 
 DESCRIPTION = """The ablations of the paper's Tables 3 and 4: train every variant, score it on unseen puppets, compare.
 
+  python -m protocols.ablations table3                                  (the rows that come along, as a table at once)
   python -m protocols.ablations table3 --base runs/demo                 (temporal fusion x discriminator)
   python -m protocols.ablations table4 --base runs/demo --steps 20000   (orthogonality; the pose of canonical faces)
   python -m protocols.ablations table3 --report-only                    (the table again, from the rows on disk)
@@ -40,7 +41,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("table", choices=tuple(TABLES), help="which of the paper's tables")
-    p.add_argument("--base", type=Path, metavar="RUN", help="training run with stylegan2, inversion and sync-expert")
+    p.add_argument(
+        "--base",
+        type=Path,
+        metavar="RUN",
+        help="training run with stylegan2, inversion and sync-expert (default: show our rows)",
+    )
+    p.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="RUN",
+        help="a trained last stage that all variants train on (default: each begins it anew)",
+    )
     p.add_argument(
         "--steps", type=cli.at_least_1, default=STEPS, help="training steps of each run (default %(default)s)"
     )
@@ -94,8 +106,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
-    status = cli.OK
-    if not args.report_only:
+    from results import ablation
+
+    status, folder = cli.OK, args.out
+    if args.report_only:
+        pass
+    elif args.base is None:
+        folder = ablation.SHIPPED
+        print("no --base: this is the run that comes along; --base RUN trains and measures your own", file=sys.stderr)
+    else:
         from protocols.ablations.steps import Stopped
 
         try:
@@ -108,7 +127,7 @@ def _main(args: argparse.Namespace) -> int:
     from results import ablation_page
 
     name = f"{args.table}-measured"
-    written = ablation_page.write(args.table, args.out, args.reports, name, args.command)
+    written = ablation_page.write(args.table, folder, args.reports, name, args.command)
     print(written.markdown)
     for path in written.files:
         print(path)
@@ -121,9 +140,7 @@ def _run(args: argparse.Namespace) -> int:
     """Every job's steps; the exit status."""
     from protocols.ablations import plan, start, steps
 
-    if args.base is None:
-        raise start.AblationError("--base RUN is needed: a training run with stylegan2, inversion and sync-expert")
-    begun = start.read(args.base, tuple(args.set))
+    begun = start.read(args.base, tuple(args.set), args.start_from)
     _check_start(args.out, begun)
     shard, shards = cli.shard_of(args)
     jobs = plan.jobs(args.table, args.seeds)[shard::shards]
@@ -151,6 +168,9 @@ def _check_start(out: Path, begun) -> None:
     from protocols.ablations.start import AblationError
 
     before = read_json(out / PLAN).get("start", {}).get("stages", {})
+    if before and before.keys() != begun.stages.keys():
+        was = "with" if len(before) > len(begun.stages) else "without"
+        raise AblationError(f"{out / PLAN}: was begun {was} --start-from; give it so again, or choose another --out")
     for stage, now in begun.stages.items():
         if stage in before and before[stage]["sha256"] != now.sha256:
             raise AblationError(

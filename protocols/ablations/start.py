@@ -1,4 +1,7 @@
-"""What every variant starts from: the finished stages of one training run, by content, and their recipe."""
+"""What every variant starts from: the finished stages of one training run, by content, and their recipe.
+
+A last stage may be among them, which all variants then train on: what they have in common is learned but once.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "inversion": ("generator", "encoder"),
     "sync-expert": (),
 }
+#: a last stage that is trained on, and where its recipe must agree (temporal fusion may be another: it begins as new)
+LAST, LAST_SECTIONS = "fctfg", ("generator", "encoder", "audio")
 
 
 class AblationError(ValueError):
@@ -38,7 +43,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Start:
-    """``recipe``: that of the stages with what the command line set; ``stages``: one for each of STAGES."""
+    """``recipe``: that of the stages with what the command line set; ``stages``: one for each of STAGES, and LAST where
+    a last stage is trained on.
+    """
 
     run: Path
     recipe: Recipe
@@ -49,8 +56,10 @@ class Start:
         return {"run": str(self.run), "stages": {name: stage.record() for name, stage in self.stages.items()}}
 
 
-def read(run: Path, assignments: tuple[str, ...] = ()) -> Start:
+def read(run: Path, assignments: tuple[str, ...] = (), last: Path | None = None) -> Start:
     """The newest checkpoints of ``run`` and their recipe with ``assignments`` (``section.field=value``) on top.
+
+    ``last``: the run whose last stage all variants train on, instead of beginning it anew.
 
     AblationError: a stage is absent, the stages are not of one recipe, or what was set does not fit them.
     SettingsError: an assignment that does not exist.
@@ -66,6 +75,13 @@ def read(run: Path, assignments: tuple[str, ...] = ()) -> Start:
             f"{run}: holds no {' and no '.join(absent)}; train {'it' if len(absent) == 1 else 'them'} first: "
             f"python -m fctfg.train {absent[0]} --out {run}"
         )
+    wanted = dict(STAGES)
+    if last is not None:
+        places[LAST], wanted[LAST] = checkpoint.newest(last / LAST), LAST_SECTIONS
+        if places[LAST] is None:
+            raise AblationError(
+                f"{last}: holds no last stage; --start-from is the --out of python -m fctfg.train {LAST}"
+            )
     states = {stage: checkpoint.State.read(place) for stage, place in places.items()}
     recipe = dataclasses.replace(
         states["inversion"].recipe,
@@ -73,7 +89,7 @@ def read(run: Path, assignments: tuple[str, ...] = ()) -> Start:
         sync_expert=states["sync-expert"].recipe.sync_expert,
     )
     recipe = recipes.override(recipe, *assignments)
-    for stage, sections in STAGES.items():
+    for stage, sections in wanted.items():
         wrong = checkpoint.differing(states[stage].recipe, recipe, sections)
         if stage == "sync-expert" and (wide := states[stage].recipe.sync_expert.width) != recipe.sync_expert.width:
             wrong.append(f"sync_expert.width: {wide!r}, not {recipe.sync_expert.width!r}")

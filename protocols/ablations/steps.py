@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from protocols import cli
 from protocols.ablations.files import MODEL, MODEL_RECORD, read_json, write_json
 from protocols.ablations.plan import VARIANTS, Job
-from protocols.ablations.start import AblationError, Start, assignments, digest
+from protocols.ablations.start import LAST, AblationError, Start, assignments, digest
 from results.ablation import DONE, EVALUATION
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def command(job: Job, bench: Bench) -> list[str]:
     words += ["--out", str(job.folder(bench.out) / "train"), "--seed", str(job.seed), "--device", bench.args.device]
     words += ["--precision", bench.args.precision]
     for stage, found in bench.start.stages.items():
-        words += [f"--{stage}", str(found.place)]
+        words += ["--start-from" if stage == LAST else f"--{stage}", str(found.place)]
     # a short run is worth keeping more often than every thousand steps
     words += ["--checkpoint-every", str(max(50, min(1000, bench.budget // 10)))]
     return [*words, *(f"--set={change}" for change in changes)]
