@@ -39,6 +39,12 @@ def orthogonality(
     return per_layer.mean()
 
 
+def steepness(pictures: Tensor) -> Tensor:
+    """How steep the edges of ``pictures`` (B, C, H, W) are: the mean squared difference of neighbouring pixels."""
+    across, down = pictures.diff(dim=3), pictures.diff(dim=2)
+    return across.square().mean() + down.square().mean()
+
+
 def synchronisation(video: Tensor, audio: Tensor) -> Tensor:
     """L_sync (Eq. 4): one less the cosine of the expert's two embeddings (B, D)."""
     return 1 - F.cosine_similarity(video, audio).mean()

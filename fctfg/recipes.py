@@ -138,6 +138,8 @@ class Losses:
     r1_every: int = 16
     discriminator: Literal["image", "video"] = "image"
     discriminator_start: Literal["stylegan2", "fresh"] = "stylegan2"
+    # so many times the generator's channels: a fresh one may be narrower, where its price decides
+    discriminator_width: float = 1.0
     # A11: StyleTalker's SyncNet was never released: Wav2Lip's expert stands in, on this part of the frame
     # (left, top, right, bottom as fractions), of which it sees the lower half. The default is the median face box
     # of VoxCeleb2's released crops; fctfg.nets.sync_expert has those of other framings.
@@ -208,6 +210,7 @@ class FCTFGStage:
     # The generator's equalised weights are of size one where a plain layer's are of size 1 / sqrt(inputs): at the same
     # rate it moves that much more slowly. How many times its rate is the others'; 1: as a public pre-trained one wants.
     generator_rate_ratio: float = 1.0
+    discriminator_rate_ratio: float = 1.0  # the discriminator's, likewise
     # A21: "the aforementioned pre-trained models are fine-tuned": these are; the networks of the losses never are.
     fine_tuned: tuple[str, ...] = ("encoder", "audio_encoder", "generator")
     # Statistics of batch normalisation stay those of the pre-trained encoders.

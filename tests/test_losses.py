@@ -88,6 +88,16 @@ def test_identity_trains_the_generated_side_only():
     assert b.grad is None
 
 
+def test_steepness_is_the_mean_squared_difference_of_neighbours():
+    picture = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(4))
+    a = picture.numpy()
+    wanted = np.mean((a[..., 1:] - a[..., :-1]) ** 2) + np.mean((a[..., 1:, :] - a[..., :-1, :]) ** 2)
+    assert float(losses.steepness(picture)) == pytest.approx(float(wanted))
+    blurred = torch.nn.functional.avg_pool2d(picture, 3, 1, 1)
+    assert losses.steepness(blurred) < 0.3 * losses.steepness(picture)
+    assert losses.steepness(torch.ones(1, 1, 4, 4)) == 0
+
+
 def test_reconstruction_is_the_mean_absolute_difference():
     a, b = draw(2, 3, 8, 8), draw(2, 3, 8, 8, seed=1)
     assert float(losses.reconstruction(a, b)) == pytest.approx(float(np.abs(a.numpy() - b.numpy()).mean()))

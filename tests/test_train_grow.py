@@ -6,7 +6,7 @@ import pytest
 import tiny_training as tiny
 import torch
 
-from fctfg import model
+from fctfg import model, model_file
 from fctfg.nets.generator import Generator
 from fctfg.nets.ops import Upsample
 from fctfg.train import checkpoint, launch, predecessors, stylegan2
@@ -137,3 +137,56 @@ def test_growing_takes_the_folder_of_a_run_and_says_so(stage, earlier, tmp_path)
     with pytest.raises(CheckpointError, match="--grow-from takes the folder of a run") as raised:
         launch.launch(stage, tiny.recipe(), data, World(torch.device("cpu")), options)
     assert "\n" not in str(raised.value)
+
+
+def test_an_exported_model_can_be_trained_on_without_the_stages_before_it(tmp_path, capsys):
+    torch.manual_seed(3)
+    recipe = tiny.recipe()
+    file = model_file.save_model(tmp_path / "model.safetensors", model.build(recipe), float32=True)
+    wanted = model_file.load_model(file).state_dict()
+    begun = predecessors.find(tmp_path, "fctfg", file, recipe, predecessors.LAST_SECTIONS)
+    fresh = ("losses.sync=0", "losses.perceptual=0", "losses.gan=0.1", "losses.discriminator_start=fresh")
+
+    def none_there(stage, sections):
+        return predecessors.find(tmp_path, stage, None, recipe, sections)
+
+    built = FCTFGStage(tiny.recipe(*fresh), tiny.context(), none_there, None, begun)
+    for net in (built.model, built.average_model):
+        state = net.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in wanted.items())
+        assert {n for n in state if n not in wanted} == {n for n in state if n.startswith("generator.style.")}
+    with pytest.raises(CheckpointError, match="no checkpoint of stylegan2"):  # whose discriminator is asked for
+        FCTFGStage(tiny.recipe(*fresh[:3]), tiny.context(), none_there, None, begun)
+
+    # by the command, and it goes on from its own checkpoint
+    tiny.train("fctfg", tmp_path / "on", 2, *fresh, start_from=file)
+    assert predecessors.find(tmp_path / "on", "fctfg", None, None, ()).step == 2
+    with pytest.raises(CheckpointError, match=r"of another recipe \(generator.size"):
+        predecessors.find(tmp_path, "fctfg", file, tiny.recipe("generator.size=64"), predecessors.LAST_SECTIONS)
+    (tmp_path / "broken.safetensors").write_bytes(b"none")
+    with pytest.raises(model_file.ModelFileError, match="not a model file"):
+        predecessors.find(tmp_path, "fctfg", tmp_path / "broken.safetensors", recipe, ())
+
+
+def test_a_narrower_discriminator_begins_anew_and_a_run_of_it_is_gone_on_with(earlier, tmp_path):
+    for name in tiny.STAGES[:3]:
+        (tmp_path / name).symlink_to(earlier / name)
+    narrow = ("losses.discriminator_width=0.5", "losses.discriminator_start=fresh", "losses.gan=0.2")
+    rates = ("fctfg.rate=1e-3", "fctfg.discriminator_rate_ratio=5", "losses.r1=0")
+    built = tiny.in_hand(tmp_path, *narrow, *rates)
+    wide = tiny.in_hand(tmp_path, "losses.gan=0.2")
+    shapes = [net.discriminator.convs[0][0].weight.shape[0] for net in (built, wide)]
+    assert 2 * shapes[0] == shapes[1]
+    assert built.optimizers["discriminator"].param_groups[0]["lr"] == pytest.approx(5e-3)
+    with pytest.raises(ValueError, match=r"use --set losses\.discriminator_start=fresh"):
+        tiny.in_hand(tmp_path, "losses.discriminator_width=0.5", "losses.gan=0.2")
+
+    tiny.train("fctfg", tmp_path, 2, *narrow)
+    first = predecessors.find(tmp_path, "fctfg", None, None, ())
+    built.start_from(first)
+    assert torch.equal(
+        built.discriminator.state_dict()["convs.0.0.weight"], first.state("discriminator")["convs.0.0.weight"]
+    )
+    kept = {name: value.clone() for name, value in wide.discriminator.state_dict().items()}
+    wide.start_from(first)
+    assert all(torch.equal(value, kept[name]) for name, value in wide.discriminator.state_dict().items())

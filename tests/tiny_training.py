@@ -110,7 +110,16 @@ class Moving:
 
 
 def train(
-    stage, out, steps, *assignments, every=(1, 100, 100, 100), world=None, precision="fp32", apart=0, **data
+    stage,
+    out,
+    steps,
+    *assignments,
+    every=(1, 100, 100, 100),
+    world=None,
+    precision="fp32",
+    apart=0,
+    start_from=None,
+    **data,
 ) -> bool:
     """Train a stage of the tiny recipe; what ``launch`` returns. ``data``: for ``Moving``."""
     torch.set_num_threads(1)
@@ -118,7 +127,7 @@ def train(
     wanted = recipe(f"{section}.steps={steps}", *assignments)
     world = world or distributed.World(torch.device("cpu"))
     source = Moving(stage, getattr(wanted, section).batch, world.rank, world.size, wanted.generator.size, **data)
-    options = launch.Options(Path(out), precision=precision, every=Every(*every), apart=apart)
+    options = launch.Options(Path(out), precision=precision, every=Every(*every), apart=apart, start_from=start_from)
     return launch.launch(stage, wanted, source, world, options)
 
 

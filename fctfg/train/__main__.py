@@ -99,7 +99,12 @@ def parser() -> argparse.ArgumentParser:
             for other, net in (("inversion", "encoder"), ("sync-expert", "sync expert")):
                 stage.add_argument(f"--{other}", type=Path, metavar="FILE|RUN", help=f"the {net} (default: --out's)")
             stage.add_argument("--audio-encoder", type=Path, metavar="FILE", help="wav2lip.pth, to start from")
-            stage.add_argument("--start-from", type=Path, metavar="RUN", help="a trained last stage, to go on with it")
+            stage.add_argument(
+                "--start-from",
+                type=Path,
+                metavar="FILE|RUN",
+                help="a trained last stage to go on with, or an exported model; earlier stages are then not needed",
+            )
     export = commands.add_parser("export", help="all that inference needs, as one safetensors file")
     export.add_argument("--out", type=Path, required=True, help="the run's folder")
     export.add_argument("--to", type=Path, required=True, metavar="FILE", help="the file to write")

@@ -26,6 +26,9 @@ SECTIONS = ("generator", "encoder", "latent", "audio", "losses", "fctfg")
 #: the parts that are new, and those that earlier stages trained (A21)
 NEW, TRAINED = ("canonical", "motion", "fusion"), ("encoder", "audio_encoder", "generator", "hypernetwork")
 
+#: of a state dict: the generator's mapping network, which this stage neither uses nor trains
+MAPPING = "generator.style."
+
 
 class LabelReader(nn.Module):
     """Linear maps from codes to what puppets are known to show: motion from z_{c->d}, the person from all else that the
@@ -59,13 +62,21 @@ class FCTFGStage:
     of sound for every frame; ``mel_window`` (b, 1, 80, 16), that of the first five frames; ``target``, like
     ``driving``: what should come out, where that is not the driving frames themselves.
 
-    ``find(stage, sections)`` gives an earlier stage's networks; ``audio_encoder``: a file to start that part from.
+    ``find(stage, sections)`` gives an earlier stage's networks; ``audio_encoder``: a file to start that part from;
+    ``start``: a trained last stage to begin with (``start_from``): earlier ones are then asked for what losses need.
     """
 
     #: of what ``sample`` draws
     columns = 5
 
-    def __init__(self, recipe: Recipe, context: Context, find: Callable, audio_encoder: Path | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        context: Context,
+        find: Callable,
+        audio_encoder: Path | None = None,
+        start: Predecessor | None = None,
+    ) -> None:
         self.recipe, self.settings, self.context = recipe, recipe.fctfg, context
         self.frames = recipe.fctfg.batch * recipe.latent.window
         self.strengths = {
@@ -80,25 +91,18 @@ class FCTFGStage:
         self.box_weight, box = None, recipe.losses.reconstruction_box
         if (gain := recipe.losses.reconstruction_gain) != 1.0:
             self.box_weight = losses.inside_box(box, gain, recipe.generator.size, context.device)
-        stage_one, stage_two = find("stylegan2", ("generator",)), find("inversion", ("generator", "encoder"))
+        self.audio_file = audio_encoder
         self.expert = self.features = self.identity = None
         if self.strengths["sync"]:
             self.expert = self._expert(find)
         if self.strengths["perceptual"]:
-            self.features = loss_networks.perceptual(recipe, context, lambda: stage_one)
+            self.features = loss_networks.perceptual(recipe, context, lambda: find("stylegan2", ("generator",)))
         if self.strengths["identity"]:
             self.identity = loss_networks.identity(recipe, context)
 
         net = model.build(recipe)
-        # where the generator learned with the encoder, it is stage two's; a public encoder's decoder is stage one's
-        learned = stage_two.recipe is not None and stage_two.recipe.inversion.train_generator
-        (stage_two if learned else stage_one).into(net.generator, "generator")
-        stage_two.into(net.encoder, "encoder")
-        net.start_at(stage_one.average(net.generator))
-        if net.hypernetwork is not None:
-            stage_two.into(net.hypernetwork, "hypernetwork")
-        self.audio_file = audio_encoder
-        self.start = start_audio_encoder(net.audio_encoder, recipe, audio_encoder, find)
+        if start is None:
+            self._begin_with_earlier_stages(net, find)
         self.model = context.place(net)
         self._choose_what_is_trained()
         self.run = context.faster(net)
@@ -110,11 +114,14 @@ class FCTFGStage:
         self.optimizers = {"model": context.adam(self._groups(), s.rate, s.betas)}
         self.discriminator = None
         if self.strengths["gan"]:
-            self.discriminator = context.place(self._discriminator(stage_one))
+            self.discriminator = context.place(self._discriminator(find, start))
             self.judge = context.faster(self.discriminator)
             self.nets["discriminator"] = self.discriminator
             lazy = recipe.losses.r1_every if recipe.losses.r1 else 0
-            self.optimizers["discriminator"] = context.adam(self.discriminator.parameters(), s.rate, s.betas, lazy)
+            rate = s.rate * s.discriminator_rate_ratio
+            self.optimizers["discriminator"] = context.adam(self.discriminator.parameters(), rate, s.betas, lazy)
+        if start is not None:
+            self.start_from(start)
 
     def step(self, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         context, driving, target = self.context, batch["driving"], self.wanted(batch)
@@ -230,10 +237,16 @@ class FCTFGStage:
 
     @torch.no_grad()
     def evaluate(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """PSNR (dB) and L1 of the moving average's frames against those that should come out."""
+        """PSNR (dB) and L1 of the moving average's frames against those that should come out, and how steep their edges
+        are beside those (``sharpness``, 1: as steep).
+        """
         generated, _ = self.average_model(batch["source"], batch["driving"], batch["mels"])
         x_g, x_d = generated.flatten(0, 1).float(), self.wanted(batch).flatten(0, 1).float()
-        return {"psnr": loss_networks.psnr(x_g, x_d), "l1": losses.reconstruction(x_g, x_d)}
+        return {
+            "psnr": loss_networks.psnr(x_g, x_d),
+            "l1": losses.reconstruction(x_g, x_d),
+            "sharpness": losses.steepness(x_g) / losses.steepness(x_d),
+        }
 
     def grow_from(self, trained: Predecessor) -> None:
         """Start from the last stage of a run at a smaller size; the discriminator stays the one of this size."""
@@ -243,15 +256,18 @@ class FCTFGStage:
     def start_from(self, trained: Predecessor) -> None:
         """Start from the last stage of another run, of the same shapes: with other windows, losses, data or fusion.
 
-        Temporal fusion of another kind cannot be taken over: this run's own then stays as new.
+        Temporal fusion of another kind cannot be taken over: this run's own then stays as new. So does the mapping
+        network, which has no part in this stage, where ``trained`` is a model file, and a discriminator where the
+        other is of another kind.
         """
-        state, own = trained.state("model"), self.model.state_dict()
+        own = self.model.state_dict()
+        state = {name: value for name, value in own.items() if name.startswith(MAPPING)} | trained.state("model")
         if trained.recipe is not None and trained.recipe.latent.fusion != self.recipe.latent.fusion:
             state = {name: value for name, value in state.items() if not name.startswith("fusion.")}
             state |= {name: value for name, value in own.items() if name.startswith("fusion.")}
         put(self.model, state, trained.place)
         self._begin_with(state)
-        if self.discriminator is not None and "discriminator" in trained.networks:
+        if self.discriminator is not None and self._judged_alike(trained):
             trained.into(self.discriminator, "discriminator")
 
     def _begin_with(self, state: Mapping[str, Tensor]) -> None:
@@ -305,19 +321,48 @@ class FCTFGStage:
         find("sync-expert", ()).into(expert, "expert")
         return self.context.place(expert, train=False)
 
-    def _discriminator(self, stage_one) -> Discriminator:
+    def _begin_with_earlier_stages(self, net: model.FCTFG, find: Callable) -> None:
+        stage_one, stage_two = find("stylegan2", ("generator",)), find("inversion", ("generator", "encoder"))
+        # where the generator learned with the encoder, it is stage two's; a public encoder's decoder is stage one's
+        learned = stage_two.recipe is not None and stage_two.recipe.inversion.train_generator
+        (stage_two if learned else stage_one).into(net.generator, "generator")
+        stage_two.into(net.encoder, "encoder")
+        net.start_at(stage_one.average(net.generator))
+        if net.hypernetwork is not None:
+            stage_two.into(net.hypernetwork, "hypernetwork")
+        start_audio_encoder(net.audio_encoder, self.recipe, self.audio_file, find)
+
+    def _discriminator(self, find: Callable, start: Predecessor | None) -> Discriminator:
         """A10: stage one's, or a fresh one. A video discriminator starts as the image one of the frames' mean layer
         from RGB: its weights for every frame, over the root of their number (equalised learning rate does the rest).
         """
-        g, frames = self.recipe.generator, 1
-        if self.recipe.losses.discriminator == "video":
+        g, c, frames = self.recipe.generator, self.recipe.losses, 1
+        if c.discriminator == "video":
             frames = self.recipe.latent.window
-        net = Discriminator(g.size, g.channel_multiplier, g.channel_max, in_frames=frames)
-        if self.recipe.losses.discriminator_start == "stylegan2":
-            state = stage_one.state("discriminator")
-            first = "convs.0.0.weight"
-            if first not in state:
-                raise CheckpointError(f"{stage_one.place}: its discriminator has no {first}; is it StyleGAN2's?")
-            tiled = state[first].repeat(1, frames, 1, 1) / frames**0.5
-            net.load_state_dict({**state, first: tiled})
+        width = c.discriminator_width
+        net = Discriminator(g.size, g.channel_multiplier * width, int(g.channel_max * width), in_frames=frames)
+        if c.discriminator_start == "fresh" or (start is not None and self._judged_alike(start)):
+            return net
+        if width != 1.0:
+            raise ValueError(
+                f"losses.discriminator_width is {width}: stage one's discriminator has other channels; use --set "
+                f"losses.discriminator_start=fresh"
+            )
+        stage_one = find("stylegan2", ("generator",))
+        state = stage_one.state("discriminator")
+        first = "convs.0.0.weight"
+        if first not in state:
+            raise CheckpointError(f"{stage_one.place}: its discriminator has no {first}; is it StyleGAN2's?")
+        tiled = state[first].repeat(1, frames, 1, 1) / frames**0.5
+        net.load_state_dict({**state, first: tiled})
         return net
+
+    def _judged_alike(self, trained: Predecessor) -> bool:
+        """Whether a run has a discriminator that fits this one's."""
+        if "discriminator" not in trained.networks or trained.recipe is None:
+            return False
+        ours, theirs = self.recipe, trained.recipe
+        if ours.losses.discriminator == "video" and ours.latent.window != theirs.latent.window:
+            return False
+        kind = ("discriminator", "discriminator_width")
+        return all(getattr(ours.losses, name) == getattr(theirs.losses, name) for name in kind)

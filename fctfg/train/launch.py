@@ -70,8 +70,6 @@ def launch(stage: str, recipe: Recipe, data: Data, world: World, options: Option
         built.grow_from(predecessors.find(options.grow_from, stage, None, None, ()))
     if options.encoder is not None and stage == "inversion":
         built.start_from(options.encoder)
-    if options.start_from is not None and stage == "fctfg":
-        built.start_from(predecessors.find(options.start_from, stage, None, recipe, ("generator", "encoder", "audio")))
     folder = options.out / stage
     state = State(stage, 0, recipe, data.describe(), options.seed, settings.batch)
     return loop.train(built, data, folder, state, module.SECTIONS, context, settings.steps, options.every)
@@ -85,4 +83,9 @@ def _inputs(stage: str, recipe: Recipe, options: Options) -> list[Any]:
     def find(earlier: str, sections: tuple[str, ...]) -> predecessors.Predecessor:
         return predecessors.find(options.out, earlier, options.trained.get(earlier), recipe, sections)
 
-    return [find, *([options.audio_encoder] if stage == "fctfg" else [])]
+    if stage == "inversion":
+        return [find]
+    start = None
+    if options.start_from is not None:
+        start = predecessors.find(options.start_from, stage, options.start_from, recipe, predecessors.LAST_SECTIONS)
+    return [find, options.audio_encoder, start]

@@ -1,7 +1,7 @@
 """What earlier stages made: from the newest checkpoint of the same run, or from a file that was named.
 
-A named place is a checkpoint's folder, a stage's folder, a run's folder, or a file of public weights that
-``python -m fctfg.weights import`` made.
+A named place is a checkpoint's folder, a stage's folder, a run's folder, a file of public weights that
+``python -m fctfg.weights import`` made, or, for the last stage, a model that ``python -m fctfg.train export`` wrote.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fctfg import model_file
 from fctfg.nets.generator import Generator
 from fctfg.recipes import Recipe
 from fctfg.train import checkpoint
@@ -24,6 +25,8 @@ OURS = {
     "hypernet": "hypernetwork",
     "sync_expert": "expert",
 }
+#: what must agree for a trained last stage to be gone on with; fusion may begin anew, all else may be another choice
+LAST_SECTIONS = ("generator", "encoder", "audio")
 #: samples of the mapping network that the average latent is the mean of
 AVERAGED = 65536
 
@@ -58,6 +61,8 @@ def find(out: Path, stage: str, given: Path | None, recipe: Recipe | None, secti
     ``sections`` (only what shapes networks need be named; None: whatever recipe it is).
     """
     if given is not None and Path(given).is_file():
+        if stage == "fctfg":
+            return _from_model_file(Path(given), recipe, sections)
         return _from_file(Path(given))
     folder = Path(given) if given is not None else out
     places = [folder] if (folder / "state.json").is_file() else []
@@ -69,12 +74,24 @@ def find(out: Path, stage: str, given: Path | None, recipe: Recipe | None, secti
     found = State.read(places[0])
     if found.stage != stage:
         raise CheckpointError(f"{places[0]}: a checkpoint of {found.stage}, not of {stage}; name another")
-    if recipe is not None and (wrong := checkpoint.differing(found.recipe, recipe, sections)):
-        raise CheckpointError(f"{places[0]}: of another recipe ({'; '.join(wrong)}); train {stage} with this one")
+    _agree(places[0], found.recipe, recipe, sections, f"train {stage} with this one")
     networks = {}
     for file in sorted(places[0].glob("*.safetensors")):  # x.ema.safetensors comes before x.safetensors
         networks.setdefault(file.name.split(".")[0], checkpoint.tensors(file))
     return Predecessor(places[0], networks, found.recipe, found.step)
+
+
+def _agree(place: Path, found: Recipe, wanted: Recipe | None, sections: tuple[str, ...], advice: str) -> None:
+    if wanted is not None and (wrong := checkpoint.differing(found, wanted, sections)):
+        raise CheckpointError(f"{place}: of another recipe ({'; '.join(wrong)}); {advice}")
+
+
+def _from_model_file(file: Path, recipe: Recipe | None, sections: tuple[str, ...]) -> Predecessor:
+    """The one network in it, float32. ModelFileError where it is no model file."""
+    found, steps = model_file.describe(file)
+    _agree(file, found, recipe, sections, "choose these with --recipe and --set")
+    state = model_file.load_model(file).state_dict()
+    return Predecessor(file, {"model": state}, found, steps.get("fctfg", 0))
 
 
 def _from_file(file: Path) -> Predecessor:

@@ -21,7 +21,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "sync-expert": (),
 }
 #: a last stage that is trained on, and where its recipe must agree (temporal fusion may be another: it begins as new)
-LAST, LAST_SECTIONS = "fctfg", ("generator", "encoder", "audio")
+LAST = "fctfg"
 
 
 class AblationError(ValueError):
@@ -65,7 +65,7 @@ def read(run: Path, assignments: tuple[str, ...] = (), last: Path | None = None)
     SettingsError: an assignment that does not exist.
     """
     from fctfg import recipes
-    from fctfg.train import checkpoint
+    from fctfg.train import checkpoint, predecessors
 
     if not run.is_dir():
         raise AblationError(f"{run}: no such folder; --base is the --out of python -m fctfg.train")
@@ -77,7 +77,7 @@ def read(run: Path, assignments: tuple[str, ...] = (), last: Path | None = None)
         )
     wanted = dict(STAGES)
     if last is not None:
-        places[LAST], wanted[LAST] = checkpoint.newest(last / LAST), LAST_SECTIONS
+        places[LAST], wanted[LAST] = checkpoint.newest(last / LAST), predecessors.LAST_SECTIONS
         if places[LAST] is None:
             raise AblationError(
                 f"{last}: holds no last stage; --start-from is the --out of python -m fctfg.train {LAST}"
