@@ -20,6 +20,7 @@ from fctfg.train.fctfg import FCTFGStage, LabelReader
 from fctfg.train.feeding import open_data
 from fctfg.train.framing import Framed
 from fctfg.train.kept_puppets import KeptPuppets
+from fctfg.train.predecessors import Predecessor
 from fctfg.train.puppet_data import SHOWN, PuppetData
 
 
@@ -183,7 +184,7 @@ def test_labels_are_read_from_the_codes_that_should_hold_them(earlier):
     assert float(built.reader(built.model, other, motion, nobody).detach()) > 2 * float(before)
 
 
-def test_the_reader_learns_and_is_kept_but_not_exported(earlier):
+def test_the_reader_learns_and_is_kept_but_not_exported(earlier, tmp_path):
     built = stage(earlier, "losses.labels=1", "losses.reconstruction=0", "fctfg.rate=3e-3")
     batch = {**tiny.Moving("fctfg", 4).held_out()[0], **told()}
     first = float(built.step(batch, 0)["labels"])
@@ -192,6 +193,10 @@ def test_the_reader_learns_and_is_kept_but_not_exported(earlier):
     assert last < 0.5 * first
     assert set(built.nets) == {"model", "reader"}
     assert set(built.ema) == {"model"}
+    trained = Predecessor(tmp_path, {name: net.state_dict() for name, net in built.nets.items()}, built.recipe, 60)
+    on = stage(earlier, "losses.labels=1")
+    on.start_from(trained)  # what was learned to be read goes on being read
+    assert all(torch.equal(a, b) for a, b in zip(on.reader.parameters(), built.reader.parameters(), strict=True))
 
 
 def test_only_puppets_know(tmp_path):

@@ -269,6 +269,8 @@ class FCTFGStage:
         self._begin_with(state)
         if self.discriminator is not None and self._judged_alike(trained):
             trained.into(self.discriminator, "discriminator")
+        if "reader" in self.nets and "reader" in trained.networks:
+            trained.into(self.reader, "reader")
 
     def _begin_with(self, state: Mapping[str, Tensor]) -> None:
         """Both networks; an audio encoder that was named by itself comes before the one in ``state``."""
