@@ -15,6 +15,9 @@ from torch.nn import functional as F
 #: first and last landmark of brows, eyes and lips, and what is added round them, as a fraction of the picture
 PARTS, PART_MARGIN = ((17, 21), (22, 26), (36, 41), (42, 47), (48, 67)), 0.015
 
+#: how many sizes, and pixels per side of the squares, that ``texture`` looks at
+TEXTURE_SIZES, TEXTURE_SQUARE = 3, 8
+
 
 def orthogonality(
     canonical: Tensor, motion: Tensor, form: str = "l_ortho", absolute: bool = True, channels: str = "mean"
@@ -43,6 +46,30 @@ def steepness(pictures: Tensor) -> Tensor:
     """How steep the edges of ``pictures`` (B, C, H, W) are: the mean squared difference of neighbouring pixels."""
     across, down = pictures.diff(dim=3), pictures.diff(dim=2)
     return across.square().mean() + down.square().mean()
+
+
+def texture(generated: Tensor, driving: Tensor) -> Tensor:
+    """Mean absolute difference of how much pictures (B, C, H, W) change from pixel to pixel, about each place.
+
+    The root mean square of differences along each axis over overlapping squares of 8 x 8, at three sizes, each half the
+    one before (fewer where one would have less than 16 pixels a side). Edges must be as steep as they should be, though
+    not to a pixel where they should be: a mean of pixel errors hardly asks for that. Noise cannot stand in for an edge,
+    for it is not there at half the size. After the sub-band statistics of Portilla and Simoncelli (2000).
+    """
+    terms = []
+    for level in range(TEXTURE_SIZES):
+        if level:
+            generated, driving = F.avg_pool2d(generated, 2), F.avg_pool2d(driving, 2)
+        if level and min(generated.shape[2:]) < 2 * TEXTURE_SQUARE:
+            break
+        for axis in (2, 3):
+            terms.append(F.l1_loss(_local_change(generated, axis), _local_change(driving.detach(), axis)))
+    return torch.stack(terms).mean()
+
+
+def _local_change(pictures: Tensor, axis: int) -> Tensor:
+    squared = F.avg_pool2d(pictures.diff(dim=axis).square(), TEXTURE_SQUARE, TEXTURE_SQUARE // 2)
+    return (squared + 1e-6).sqrt()  # the small constant keeps the root's slope finite where nothing changes
 
 
 def synchronisation(video: Tensor, audio: Tensor) -> Tensor:

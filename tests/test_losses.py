@@ -98,6 +98,40 @@ def test_steepness_is_the_mean_squared_difference_of_neighbours():
     assert losses.steepness(torch.ones(1, 1, 4, 4)) == 0
 
 
+def test_texture_is_the_difference_of_local_changes_at_three_sizes():
+    a, b = torch.rand(2, 2, 3, 48, 40, generator=torch.Generator().manual_seed(5))
+
+    def changes(x, axis):
+        d = np.diff(x, axis=axis) ** 2
+        rows, columns = (range(0, n - 7, 4) for n in d.shape[2:])
+        local = [[d[:, :, i : i + 8, j : j + 8].mean((2, 3)) for j in columns] for i in rows]
+        return np.sqrt(np.array(local) + 1e-6)
+
+    terms, x, y = [], a.double().numpy(), b.double().numpy()
+    for _ in range(3):
+        terms += [np.abs(changes(x, axis) - changes(y, axis)).mean() for axis in (2, 3)]
+        x, y = ((z[..., ::2, :] + z[..., 1::2, :]) / 2 for z in (x, y))
+        x, y = ((z[..., ::2] + z[..., 1::2]) / 2 for z in (x, y))
+    assert float(losses.texture(a, b)) == pytest.approx(np.mean(terms), rel=1e-5)
+    assert float(losses.texture(a, a)) == 0
+
+
+def test_texture_tells_blur_and_noise_from_an_edge_that_is_a_little_aside():
+    sharp = torch.zeros(1, 3, 64, 64)
+    sharp[..., 20:] = 1
+    aside, noise = sharp.roll(3, 3), sharp + 0.1 * torch.randn(sharp.shape, generator=torch.Generator().manual_seed(6))
+    aside[..., :4] = 0
+    blurred = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(sharp, (4, 4, 4, 4), "replicate"), 9, 1)
+    moved, soft, grainy = (losses.texture(x, sharp) for x in (aside, blurred, noise))
+    assert moved < 0.8 * soft
+    assert moved < 0.8 * grainy
+    # what a mean of pixel errors says of the same two: the blurred one is the better
+    assert losses.reconstruction(blurred, sharp) < losses.reconstruction(aside, sharp)
+    wrong = blurred.clone().requires_grad_(True)
+    losses.texture(wrong, sharp).backward()
+    assert torch.isfinite(wrong.grad).all()
+
+
 def test_reconstruction_is_the_mean_absolute_difference():
     a, b = draw(2, 3, 8, 8), draw(2, 3, 8, 8, seed=1)
     assert float(losses.reconstruction(a, b)) == pytest.approx(float(np.abs(a.numpy() - b.numpy()).mean()))

@@ -323,7 +323,7 @@ def test_pixels_in_the_box_count_more(earlier):
 
 
 def test_what_should_come_out_need_not_be_what_drives(earlier):
-    built = tiny.in_hand(earlier, "losses.gan=0", "losses.sync=0", "losses.ortho=0")
+    built = tiny.in_hand(earlier, "losses.gan=0", "losses.sync=0", "losses.ortho=0", "losses.texture=1")
     plain = batch()
     target = plain["driving"].flip(-1)
     with torch.no_grad():
@@ -332,6 +332,8 @@ def test_what_should_come_out_need_not_be_what_drives(earlier):
     expected = (generated - target).abs().mean()
     assert parts["reconstruction"] == pytest.approx(float(expected), rel=1e-5)
     assert parts["reconstruction"] != pytest.approx(float((generated - plain["driving"]).abs().mean()), rel=1e-3)
+    local = losses.texture(generated.flatten(0, 1), target.flatten(0, 1))
+    assert parts["texture"] == pytest.approx(float(local), rel=1e-5)
 
 
 def test_the_log_tells_when_the_model_no_longer_hears(earlier):

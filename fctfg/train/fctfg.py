@@ -87,6 +87,7 @@ class FCTFGStage:
             "perceptual": recipe.losses.perceptual,
             "gan": recipe.losses.gan,
             "labels": recipe.losses.labels,
+            "texture": recipe.losses.texture,
         }
         self.box_weight, box = None, recipe.losses.reconstruction_box
         if (gain := recipe.losses.reconstruction_gain) != 1.0:
@@ -171,6 +172,8 @@ class FCTFGStage:
             parts["identity"] = losses.identity(self.identity(x_g).float(), target.float())
         if w["reconstruction"]:
             parts["reconstruction"] = losses.reconstruction(x_g.float(), x_d.float(), self.pixel_weight(batch))
+        if w["texture"]:
+            parts["texture"] = losses.texture(x_g.float(), x_d.float())
         if w["labels"]:
             parts["labels"] = self.reader(self.model, codes, batch["motion"], batch["person"])
         if w["perceptual"]:
