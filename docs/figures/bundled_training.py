@@ -1,4 +1,4 @@
-"""Draw bundled_training.png from bundled_training.csv; with run folders, write the csv from their logs first.
+"""Draw bundled_training.png from bundled_training.csv; with run folders, add what their logs say to the csv first.
 
 python docs/figures/bundled_training.py [name=RUN/stage ...]
 """
@@ -15,12 +15,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from results.drawing import COLOURS, DPI, INK, styled
 
 CSV = Path(__file__).with_suffix(".csv")
-COLUMNS = ("part", "size", "step", "samples", "psnr", "l1")
+COLUMNS = ("part", "size", "step", "samples", "psnr", "l1", "sharpness")
+
+
+def read() -> list[dict[str, str]]:
+    with CSV.open() as file:
+        return list(csv.DictReader(file))
 
 
 def gather(parts: list[str]) -> None:
-    """One line for each evaluation on held-out puppets; ``samples`` counts on from part to part."""
-    lines, before = [], 0
+    """Adds a line for each evaluation on held-out puppets; ``samples`` counts on from part to part."""
+    lines = [tuple(row.get(name) or "" for name in COLUMNS) for row in read()] if CSV.is_file() else []
+    before = int(lines[-1][COLUMNS.index("samples")]) if lines else 0
     for part in parts:
         name, _, folder = part.partition("=")
         places = sorted(Path(folder).glob("step-*/state.json"))
@@ -29,9 +35,9 @@ def gather(parts: list[str]) -> None:
         for line in map(json.loads, (Path(folder) / "log.jsonl").read_text().splitlines()):
             if "held_out.psnr" in line:
                 seen = before + line["step"] * batch
-                lines.append(
-                    (name, size, line["step"], seen, f"{line['held_out.psnr']:.2f}", f"{line['held_out.l1']:.5f}")
-                )
+                measured = (f"{line['held_out.psnr']:.2f}", f"{line['held_out.l1']:.5f}")
+                sharp = f"{line['held_out.sharpness']:.3f}" if "held_out.sharpness" in line else ""
+                lines.append((name, size, line["step"], seen, *measured, sharp))
         before += state["step"] * batch
     with CSV.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *lines])
@@ -41,8 +47,7 @@ def gather(parts: list[str]) -> None:
 def draw() -> None:
     from matplotlib.figure import Figure
 
-    with CSV.open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read()
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for number, part in enumerate(dict.fromkeys(row["part"] for row in rows)):
