@@ -54,7 +54,8 @@ def draw() -> None:
         own = [row for row in rows if row["part"] == part]
         x, y = ([float(row[k]) for row in own] for k in ("samples", "psnr"))
         colour = COLOURS[number % len(COLOURS)]
-        axes.plot([v / 1000 for v in x], y, "o-", color=colour, markersize=3, linewidth=1.2, label=part)
+        mark = "os^"[number // len(COLOURS)] + "-"  # colours come round again
+        axes.plot([v / 1000 for v in x], y, mark, color=colour, markersize=3, linewidth=1.2, label=part)
     figure.legend(frameon=False, fontsize="small", loc="outside right upper")
     axes.set(
         xlabel="thousands of samples seen",
