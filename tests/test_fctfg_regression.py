@@ -71,4 +71,5 @@ def test_a_window_of_sound_one_frame_late_is_red(tmp_path, monkeypatch):
         right(self, audio, "inference")  # which begins with the frame, not one frame before it
 
     monkeypatch.setattr(streaming.SoundWindows, "__init__", late)
-    assert {"lse_c_puppet"} <= named(moved_on_one_clip(tmp_path, monkeypatch))
+    # not LSE-C, which takes the best of 31 offsets: what a mouth that comes late loses is its agreement with the truth
+    assert {"control_lips_r"} <= named(moved_on_one_clip(tmp_path, monkeypatch))
