@@ -60,8 +60,8 @@ def texture(generated: Tensor, driving: Tensor) -> Tensor:
     for level in range(TEXTURE_SIZES):
         if level:
             generated, driving = F.avg_pool2d(generated, 2), F.avg_pool2d(driving, 2)
-        if level and min(generated.shape[2:]) < 2 * TEXTURE_SQUARE:
-            break
+            if min(generated.shape[2:]) < 2 * TEXTURE_SQUARE:
+                break
         for axis in (2, 3):
             terms.append(F.l1_loss(_local_change(generated, axis), _local_change(driving.detach(), axis)))
     return torch.stack(terms).mean()

@@ -180,6 +180,8 @@ def test_a_narrower_discriminator_begins_anew_and_a_run_of_it_is_gone_on_with(ea
     assert built.optimizers["discriminator"].param_groups[0]["lr"] == pytest.approx(5e-3)
     with pytest.raises(ValueError, match=r"use --set losses\.discriminator_start=fresh"):
         tiny.in_hand(tmp_path, "losses.discriminator_width=0.5", "losses.gan=0.2")
+    with pytest.raises(ValueError, match="leaves no channel at 32 x 32"):
+        tiny.in_hand(tmp_path, "losses.discriminator_width=0.01", *narrow[1:])
 
     tiny.train("fctfg", tmp_path, 2, *narrow)
     first = predecessors.find(tmp_path, "fctfg", None, None, ())

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fctfg import losses, model
 from fctfg.data.puppets.identity import N_FACTORS
 from fctfg.nets.discriminator import GROUP, Discriminator
+from fctfg.nets.generator import channels_at
 from fctfg.nets.sync_expert import FRAMES, SyncExpert, lower_half
 from fctfg.recipes import Recipe
 from fctfg.train import loss_networks
@@ -345,7 +346,10 @@ class FCTFGStage:
         if c.discriminator == "video":
             frames = self.recipe.latent.window
         width = c.discriminator_width
-        net = Discriminator(g.size, g.channel_multiplier * width, int(g.channel_max * width), in_frames=frames)
+        multiplier, most = g.channel_multiplier * width, int(g.channel_max * width)
+        if channels_at(g.size, multiplier, most) < 1:
+            raise ValueError(f"losses.discriminator_width is {width}: that leaves no channel at {g.size} x {g.size}")
+        net = Discriminator(g.size, multiplier, most, in_frames=frames)
         if c.discriminator_start == "fresh" or (start is not None and self._judged_alike(start)):
             return net
         if width != 1.0:

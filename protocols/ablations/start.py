@@ -20,7 +20,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "inversion": ("generator", "encoder"),
     "sync-expert": (),
 }
-#: a last stage that is trained on, and where its recipe must agree (temporal fusion may be another: it begins as new)
+#: a last stage that is trained on; temporal fusion of another kind begins as new
 LAST = "fctfg"
 
 
