@@ -126,10 +126,13 @@ class Losses:
     # count so many times as much, wherever in the frame they are; and two linear maps must be able to read the motion
     # from the motion code, and the person from what the generator is given without it.
     parts_gain: float = 1.0
+    labels: float = 0.0
+    # The same reading once more, of the motion code of what was drawn: an iris that lies half a pixel too low costs a
+    # pixel loss next to nothing.
+    labels_drawn: float = 0.0
     # Nor this: pixels change as much from one to the next, place by place, as in the truth. It sharpens what a pixel
     # loss leaves soft, where no discriminator has learned to.
     texture: float = 0.0
-    labels: float = 0.0
     # A9: "LPIPS" with VGG-19 does not exist: VGG-19's relu1_1 to relu5_1, a root mean square (the 2-norm over the
     # root of its number of elements), its square, or the mean absolute difference. Where no VGG-19 is to be had, the
     # pre-trained discriminator's features stand in.

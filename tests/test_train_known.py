@@ -184,6 +184,32 @@ def test_labels_are_read_from_the_codes_that_should_hold_them(earlier):
     assert float(built.reader(built.model, other, motion, nobody).detach()) > 2 * float(before)
 
 
+def test_motion_is_read_from_what_was_drawn_and_the_generator_alone_learns_from_it(earlier):
+    built = stage(earlier, "losses.labels=0.5", "losses.labels_drawn=0.5")
+    batch = {**tiny.Moving("fctfg", 4).held_out()[0], **told()}
+    generated, codes = built.model(batch["source"], batch["driving"], batch["mels"])
+    loss = built.parts(generated, codes, batch)["labels_drawn"]
+    net, expected = built.average_model, 0.0
+    lips = [MOTION.index(name) for name in ("mouth_open", "mouth_width", "mouth_round")]
+    columns = [k for k, i in enumerate(SHOWN) if i not in lips]
+    with torch.no_grad():
+        for b in range(4):
+            for t in range(5):
+                rows = net.encode(generated[b, t][None])[:, list(net.layers)]
+                code = net.motion_code(rows, torch.zeros(1, net.audio_encoder.dim))
+                off = (built.reader.motion(code.flatten(1))[0] - batch["motion"][b, 1 + t]).abs()[columns]
+                expected += float(torch.where(off < 1, off**2 / 2, off - 0.5).mean()) / 20
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+    loss.backward()
+    assert all(p.grad is None for p in [*built.reader.parameters(), *net.parameters()])
+    assert built.model.generator.convs[0].conv.weight.grad.abs().sum() > 0
+
+
+def test_reading_what_was_drawn_needs_a_reader(earlier):
+    with pytest.raises(ValueError, match=r"--set losses\.labels=0\.2"):
+        stage(earlier, "losses.labels_drawn=0.5")
+
+
 def test_the_reader_learns_and_is_kept_but_not_exported(earlier, tmp_path):
     built = stage(earlier, "losses.labels=1", "losses.reconstruction=0", "fctfg.rate=3e-3")
     batch = {**tiny.Moving("fctfg", 4).held_out()[0], **told()}

@@ -57,6 +57,16 @@ class LabelReader(nn.Module):
         error = F.smooth_l1_loss(read.float(), motion, reduction="none")
         return (error * counts).sum() / counts.sum() + F.smooth_l1_loss(self.person(at_rest.flatten(1)).float(), person)
 
+    def of_drawn(self, net: model.FCTFG, pictures: Tensor, motion: Tensor) -> Tensor:
+        """The error of the motion that is read from generated ``pictures`` (N, 3, S, S), standardised ``motion``
+        (N, M), the lips aside. ``net`` looks at them in silence; neither it nor this reader learns from that.
+        """
+        rows = net.encode(pictures, net.layers)
+        codes = net.motion_code(rows, rows.new_zeros(len(rows), net.audio_encoder.dim)).flatten(1)
+        read = F.linear(codes, self.motion.weight.detach(), self.motion.bias.detach())
+        seen = [i for i in range(len(SHOWN)) if i not in self.lips]
+        return F.smooth_l1_loss(read[:, seen].float(), motion[:, seen])
+
 
 class FCTFGStage:
     """Batches: ``source`` (b, 3, S, S), ``driving`` (b, T, 3, S, S), in [-1, 1]; ``mels`` (b, T, 1, 80, 16), a window
@@ -88,8 +98,11 @@ class FCTFGStage:
             "perceptual": recipe.losses.perceptual,
             "gan": recipe.losses.gan,
             "labels": recipe.losses.labels,
+            "labels_drawn": recipe.losses.labels_drawn,
             "texture": recipe.losses.texture,
         }
+        if self.strengths["labels_drawn"] and not self.strengths["labels"]:
+            raise ValueError("losses.labels_drawn needs the reader that losses.labels trains: --set losses.labels=0.2")
         self.box_weight, box = None, recipe.losses.reconstruction_box
         if (gain := recipe.losses.reconstruction_gain) != 1.0:
             self.box_weight = losses.inside_box(box, gain, recipe.generator.size, context.device)
@@ -177,6 +190,8 @@ class FCTFGStage:
             parts["texture"] = losses.texture(x_g.float(), x_d.float())
         if w["labels"]:
             parts["labels"] = self.reader(self.model, codes, batch["motion"], batch["person"])
+        if w["labels_drawn"]:
+            parts["labels_drawn"] = self.reader.of_drawn(self.average_model, x_g, batch["motion"][:, 1:].flatten(0, 1))
         if w["perceptual"]:
             with torch.no_grad():
                 target = self.features(x_d)
