@@ -184,7 +184,7 @@ def test_labels_are_read_from_the_codes_that_should_hold_them(earlier):
     assert float(built.reader(built.model, other, motion, nobody).detach()) > 2 * float(before)
 
 
-def test_motion_is_read_from_what_was_drawn_and_the_generator_alone_learns_from_it(earlier):
+def test_motion_is_read_from_what_was_drawn_and_neither_reader_nor_average_learns_from_it(earlier):
     built = stage(earlier, "losses.labels=0.5", "losses.labels_drawn=0.5")
     batch = {**tiny.Moving("fctfg", 4).held_out()[0], **told()}
     generated, codes = built.model(batch["source"], batch["driving"], batch["mels"])
