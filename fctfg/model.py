@@ -56,6 +56,7 @@ class FCTFG(nn.Module):
             widths=e.widths,
             stem=e.stem,
             feature_width=e.feature_width,
+            head_width=e.head_width or None,
             tile=e.tile,
         )
         self.audio_encoder = AudioEncoder(width=recipe.audio.width, blocks=recipe.audio.encoder)

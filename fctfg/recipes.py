@@ -42,6 +42,7 @@ class Encoder:
     widths: tuple[int, ...] = (64, 128, 256, 512)
     stem: int = 64
     feature_width: int = 512
+    head_width: int = 0  # channels within a style head; 0: feature_width, as in pSp
     # pixels per side of what the encoder is shown, whatever the generator draws (pSp: 256 for faces of 1024); 0: the
     # generator's. Larger pictures are averaged down to it.
     size: int = 0

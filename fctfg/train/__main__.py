@@ -103,7 +103,8 @@ def parser() -> argparse.ArgumentParser:
                 "--start-from",
                 type=Path,
                 metavar="FILE|RUN",
-                help="a trained last stage to go on with, or an exported model; earlier stages are then not needed",
+                help="a trained last stage to go on with, or an exported model, of no more channels than this one's; "
+                "earlier stages are then not needed",
             )
     export = commands.add_parser("export", help="all that inference needs, as one safetensors file")
     export.add_argument("--out", type=Path, required=True, help="the run's folder")

@@ -14,6 +14,7 @@ from fctfg.data.puppets.identity import N_FACTORS
 from fctfg.nets.discriminator import GROUP, Discriminator
 from fctfg.nets.generator import channels_at
 from fctfg.nets.sync_expert import FRAMES, SyncExpert, lower_half
+from fctfg.nets.widen import widen
 from fctfg.recipes import Recipe
 from fctfg.train import loss_networks
 from fctfg.train.checkpoint import CheckpointError, put
@@ -273,7 +274,8 @@ class FCTFGStage:
         self._begin_with(grow_model(trained.state("model"), small, self.model))
 
     def start_from(self, trained: Predecessor) -> None:
-        """Start from the last stage of another run, of the same shapes: with other windows, losses, data or fusion.
+        """Start from the last stage of another run: with other windows, losses, data or fusion, or with more channels
+        in encoder or generator, which change nothing at first (`widen`).
 
         Temporal fusion of another kind cannot be taken over: this run's own then stays as new. So does the mapping
         network, which has no part in this stage, where ``trained`` is a model file, and a discriminator where the
@@ -284,6 +286,11 @@ class FCTFGStage:
         if trained.recipe is not None and trained.recipe.latent.fusion != self.recipe.latent.fusion:
             state = {name: value for name, value in state.items() if not name.startswith("fusion.")}
             state |= {name: value for name, value in own.items() if name.startswith("fusion.")}
+        if any(own[name].shape != value.shape for name, value in state.items() if name in own):
+            try:
+                state = widen(state, self.model)
+            except ValueError as error:
+                raise CheckpointError(f"{trained.place}: {error}; is it of this recipe?") from None
         put(self.model, state, trained.place)
         self._begin_with(state)
         if self.discriminator is not None and self._judged_alike(trained):
@@ -389,4 +396,5 @@ class FCTFGStage:
         if ours.losses.discriminator == "video" and ours.latent.window != theirs.latent.window:
             return False
         kind = ("discriminator", "discriminator_width")
-        return all(getattr(ours.losses, name) == getattr(theirs.losses, name) for name in kind)
+        alike = all(getattr(ours.losses, name) == getattr(theirs.losses, name) for name in kind)
+        return alike and ours.generator == theirs.generator  # whose channels it has

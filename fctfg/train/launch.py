@@ -87,5 +87,6 @@ def _inputs(stage: str, recipe: Recipe, options: Options) -> list[Any]:
         return [find]
     start = None
     if options.start_from is not None:
-        start = predecessors.find(options.start_from, stage, options.start_from, recipe, predecessors.LAST_SECTIONS)
+        sections, free = predecessors.LAST_SECTIONS, predecessors.WIDTHS
+        start = predecessors.find(options.start_from, stage, options.start_from, recipe, sections, free)
     return [find, options.audio_encoder, start]

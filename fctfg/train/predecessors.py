@@ -27,6 +27,15 @@ OURS = {
 }
 #: what must agree for a trained last stage to be gone on with; fusion may begin anew, all else may be another choice
 LAST_SECTIONS = ("generator", "encoder", "audio")
+#: of these, what may be more than in the trained one (`fctfg.nets.widen`)
+WIDTHS = (
+    "generator.channel_multiplier",
+    "generator.channel_max",
+    "encoder.widths",
+    "encoder.stem",
+    "encoder.feature_width",
+    "encoder.head_width",
+)
 #: samples of the mapping network that the average latent is the mean of
 AVERAGED = 65536
 
@@ -54,15 +63,22 @@ class Predecessor:
         return generator.mean_latent(AVERAGED, torch.Generator().manual_seed(0))
 
 
-def find(out: Path, stage: str, given: Path | None, recipe: Recipe | None, sections: tuple[str, ...]) -> Predecessor:
+def find(
+    out: Path,
+    stage: str,
+    given: Path | None,
+    recipe: Recipe | None,
+    sections: tuple[str, ...],
+    free: tuple[str, ...] = (),
+) -> Predecessor:
     """The trained ``stage`` of the run ``out``, or ``given``.
 
     CheckpointError: there is none (the line says how to make it), or it was trained with another recipe in one of
-    ``sections`` (only what shapes networks need be named; None: whatever recipe it is).
+    ``sections`` (only what shapes networks need be named; None: whatever recipe it is), fields in ``free`` aside.
     """
     if given is not None and Path(given).is_file():
         if stage == "fctfg":
-            return _from_model_file(Path(given), recipe, sections)
+            return _from_model_file(Path(given), recipe, sections, free)
         return _from_file(Path(given))
     folder = Path(given) if given is not None else out
     places = [folder] if (folder / "state.json").is_file() else []
@@ -74,22 +90,29 @@ def find(out: Path, stage: str, given: Path | None, recipe: Recipe | None, secti
     found = State.read(places[0])
     if found.stage != stage:
         raise CheckpointError(f"{places[0]}: a checkpoint of {found.stage}, not of {stage}; name another")
-    _agree(places[0], found.recipe, recipe, sections, f"train {stage} with this one")
+    _agree(places[0], found.recipe, recipe, sections, free, f"train {stage} with this one")
     networks = {}
     for file in sorted(places[0].glob("*.safetensors")):  # x.ema.safetensors comes before x.safetensors
         networks.setdefault(file.name.split(".")[0], checkpoint.tensors(file))
     return Predecessor(places[0], networks, found.recipe, found.step)
 
 
-def _agree(place: Path, found: Recipe, wanted: Recipe | None, sections: tuple[str, ...], advice: str) -> None:
-    if wanted is not None and (wrong := checkpoint.differing(found, wanted, sections)):
+def _agree(
+    place: Path, found: Recipe, wanted: Recipe | None, sections: tuple[str, ...], free: tuple[str, ...], advice: str
+) -> None:
+    if wanted is None:
+        return
+    wrong = [line for line in checkpoint.differing(found, wanted, sections) if line.partition(":")[0] not in free]
+    if wrong:
         raise CheckpointError(f"{place}: of another recipe ({'; '.join(wrong)}); {advice}")
 
 
-def _from_model_file(file: Path, recipe: Recipe | None, sections: tuple[str, ...]) -> Predecessor:
+def _from_model_file(
+    file: Path, recipe: Recipe | None, sections: tuple[str, ...], free: tuple[str, ...]
+) -> Predecessor:
     """The one network in it, float32. ModelFileError where it is no model file."""
     found, steps = model_file.describe(file)
-    _agree(file, found, recipe, sections, "choose these with --recipe and --set")
+    _agree(file, found, recipe, sections, free, "choose these with --recipe and --set")
     state = model_file.load_model(file).state_dict()
     return Predecessor(file, {"model": state}, found, steps.get("fctfg", 0))
 
