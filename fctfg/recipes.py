@@ -306,7 +306,15 @@ def demo() -> Recipe:
         nearest=1.5,
         other_lips=True,
         generator=Generator(size=128, style_dim=192, mapping_layers=4, channel_multiplier=0.125, channel_max=128),
-        encoder=Encoder(units=(1, 2, 2, 2), widths=(48, 96, 96, 96), stem=32, feature_width=96, size=128, tile=4),
+        encoder=Encoder(
+            units=(1, 2, 2, 2),
+            widths=(96, 192, 192, 192),
+            stem=64,
+            feature_width=192,
+            head_width=128,
+            size=128,
+            tile=4,
+        ),
         latent=Latent(hidden=192),
         audio=Audio(encoder="expert", width=0.5),
         losses=Losses(

@@ -82,8 +82,8 @@ def test_the_command_writes_a_csv_named_by_what_it_measured(tmp_path, capsys, mo
     monkeypatch.setitem(bench_stages.PEAK_SIDE, "cpu", 64)
     monkeypatch.setattr(bench_stages, "DRIVING", (96, (8, 8, 88, 88)))
     shrink = ["generator.size=64", "generator.style_dim=16", "generator.channel_max=16", "encoder.units=1,1,1,1",
-              "encoder.widths=8,8,16,16", "encoder.stem=8", "encoder.feature_width=16", "latent.hidden=16",
-              "audio.width=0.03125"]  # fmt: skip
+              "encoder.widths=8,8,16,16", "encoder.stem=8", "encoder.feature_width=16", "encoder.head_width=0",
+              "latent.hidden=16", "audio.width=0.03125"]  # fmt: skip
     argv = ["--recipe", "demo", "--device", "cpu", "--precision", "fp32", "--batch", "1", "4", "--seconds", "0.01"]
     assert bench.main([*argv, "--write", str(tmp_path), "--set", *shrink]) == 0
     said = capsys.readouterr().out

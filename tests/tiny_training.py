@@ -40,6 +40,7 @@ TINY = (
     "encoder.widths=4,8,8,8",
     "encoder.stem=4",
     "encoder.feature_width=8",
+    "encoder.head_width=0",
     "encoder.size=0",
     "encoder.tile=1",
     "latent.hidden=16",

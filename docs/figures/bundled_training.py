@@ -48,7 +48,7 @@ def draw() -> None:
     from matplotlib.figure import Figure
 
     rows = read()
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     for number, part in enumerate(dict.fromkeys(row["part"] for row in rows)):
         own = [row for row in rows if row["part"] == part]
@@ -56,7 +56,7 @@ def draw() -> None:
         colour = COLOURS[number % len(COLOURS)]
         mark = "os^"[number // len(COLOURS)] + "-"  # colours come round again
         axes.plot([v / 1000 for v in x], y, mark, color=colour, markersize=3, linewidth=1.2, label=part)
-    figure.legend(frameon=False, fontsize="small", loc="outside right upper")
+    figure.legend(frameon=False, fontsize="x-small", loc="outside right upper")
     axes.set(
         xlabel="thousands of samples seen",
         ylabel="dB",
