@@ -32,6 +32,7 @@ from fctfg.model import FCTFG, shown
 from fctfg.nets.psp import folded
 from fctfg.nets.synthesis import Synthesis
 from fctfg.recipes import Recipe
+from fctfg.refine import refined
 from fctfg.streaming import SoundWindows, ahead, limited, rechunked, to_and_fro
 
 Length = Literal["driving", "audio", "shortest"]
@@ -48,13 +49,15 @@ def load(
     precision: str = "auto",
     batch: int | None = None,
     compiled: bool = False,
+    refine: int = 0,
 ) -> Animator:
     """The model of a checkpoint file, ready to animate; see `Animator` for the rest.
 
     ``checkpoint`` None: the file that FCTFG_CHECKPOINT names, else the bundled one. Raises ModelFileError or
     MissingCheckpoint, one line each: no such file, not a model, damaged, of another version.
     """
-    return Animator(model_file.load_model(checkpoint_path(checkpoint)), device, precision, batch, compiled)
+    model = model_file.load_model(checkpoint_path(checkpoint))
+    return Animator(model, device, precision, batch, compiled, refine=refine)
 
 
 class DeviceError(ValueError):
@@ -98,7 +101,7 @@ class Animator:
     fusion and the picture itself stay float32), or "auto": bf16 on GPUs that have it. ``batch``: driving frames in one
     pass, rounded up to whole windows; a single window has the least delay and, on a GPU, runs as CUDA ``graphs``.
     ``compiled``: through torch.compile, which takes a minute or more to get ready and pays on a GPU over many clips or
-    a long one.
+    a long one. ``refine``: steps of descent on each source's codes (`fctfg.refine`), 0 for the paper's method.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Animator:
         batch: int | None = None,
         compiled: bool = False,
         graphs: bool = True,
+        refine: int = 0,
     ) -> None:
         self.device = device if isinstance(device, torch.device) else choose_device(device)
         self.precision = choose_precision(precision, self.device)
@@ -121,6 +125,9 @@ class Animator:
         if asked < 1:
             raise ValueError(f"batch {asked}: give at least one frame")
         self.batch = -(-asked // self.window) * self.window
+        if refine < 0:
+            raise ValueError(f"refine {refine}: give a number of steps, or 0")
+        self.refine = refine
         self.compiled = compiled
         self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._graphs = graphs and self.device.type == "cuda" and not compiled and self.batch == self.window
@@ -197,10 +204,14 @@ class Animator:
         picture = to_floats(torch.from_numpy(source).to(self.device))
         z_s = model.encode(picture)
         canonical = model.canonical_code(z_s)
+        offsets = model.offsets(picture, z_s)
+        if self.refine:
+            silence = SoundWindows(None, self.recipe.audio.window_rule)(0, 1, self.device)
+            z_s, canonical = refined(model, picture, z_s, canonical, silence, self.refine)
         on_all = self.recipe.latent.untouched == "canonical"
         constant = sorted(set(range(model.n_styles)) - set(model.layers))
         synthesis = Synthesis(model.generator, constant, self.dtype)
-        synthesis.bind((canonical if on_all else z_s)[0], model.offsets(picture, z_s))
+        synthesis.bind((canonical if on_all else z_s)[0], offsets)
         # The manipulated rows come in the recipe's order, Synthesis takes them in that of the generator.
         order = torch.tensor([model.layers.index(row) for row in synthesis.varying], device=self.device)
 

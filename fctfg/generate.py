@@ -28,6 +28,8 @@ examples
     python -m fctfg.generate --source face.png --driving nod.mp4 --audio speech.wav --length audio --out talk.mp4
   pictures and clips that are cut to the face already (puppets, prepared clips), a model of your own:
     python -m fctfg.generate --source face.png --driving clip.mp4 --crop none --checkpoint my.safetensors --out a.mp4
+  more like the source, for a second or two of optimisation on a processor (not part of the paper's method):
+    python -m fctfg.generate --source face.png --driving clip.mp4 --motion-only --refine 60 --out talk.mp4
   the canonical face, the same person without any motion (Fig. 5 of the paper):
     python -m fctfg.generate --source face.png --canonical face.canonical.png
 """
@@ -92,6 +94,13 @@ def parser() -> argparse.ArgumentParser:
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 on a GPU that has it"
     )
     p.add_argument("--batch", type=int, metavar="N", help="driving frames in one pass, rounded up to whole windows")
+    p.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="optimise the source's codes until it is drawn well: 60 are a good start (default: 0, the paper's method)",
+    )
     p.add_argument("--compile", action="store_true", help="torch.compile: for hours of video on a GPU")
     return p
 
@@ -110,6 +119,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--motion-only needs --driving VIDEO")
     if args.batch is not None and args.batch < 1:
         raise UsageError(f"--batch {args.batch}: give at least 1")
+    if args.refine < 0:
+        raise UsageError(f"--refine {args.refine}: give a number of steps, or 0")
     if args.canonical is not None and args.canonical.suffix.lower() != ".png":
         raise UsageError(f"{args.canonical}: the canonical face is written as .png; rename it")
     if args.out is not None and args.out.suffix.lower() != ".mp4":
@@ -132,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
             _check_square(args.driving)
         n_driving = media.count_frames(args.driving)
     detector = _detector() if args.crop == "auto" else None
-    animator = animate.load(checkpoint, args.device, args.precision, args.batch, args.compile)
+    animator = animate.load(checkpoint, args.device, args.precision, args.batch, args.compile, args.refine)
     source = pictures.face(args.source, animator.seen, detector)
     if args.canonical is not None:
         _write_png(args.canonical, animator.canonical(source))

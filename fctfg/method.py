@@ -30,6 +30,8 @@ class FCTFG:
     version = "1"
     controls = frozenset({"lip", "pose", "blink", "gaze"})
     description = "FC-TFG: pose, expression and gaze from the driving frames, lips from the sound"
+    #: steps that refine each reference's codes
+    refine = 0
 
     def __init__(self, checkpoint: str | None = None) -> None:
         self.weights = [checkpoint_path(checkpoint)]
@@ -56,7 +58,7 @@ class FCTFG:
 
         with self._loading:
             if self._animator is None:
-                self._animator = animate.load(self.weights[0], self.device)
+                self._animator = animate.load(self.weights[0], self.device, refine=self.refine)
             return self._animator
 
 
@@ -68,3 +70,14 @@ class FCTFGOtherSound(FCTFG):
     name = "fctfg-other-sound"
     audio_of = "another-speaker"
     description = "FC-TFG with another speaker's sound: the lips should follow that, all else the driving frames"
+
+
+class FCTFGRefined(FCTFG):
+    """FC-TFG whose codes of the reference are optimised until the generator draws it (`fctfg.refine`).
+
+    The paper does not do that, hence a method of its own. Only the reference is fitted, no driving frame.
+    """
+
+    name = "fctfg-refined"
+    description = "FC-TFG whose codes of the reference are optimised for sixty steps, which the paper's are not"
+    refine = 60

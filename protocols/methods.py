@@ -29,6 +29,7 @@ CONTROLS = ("truth", "reencode", "still", "shuffled-audio")
 #: name -> "module:Class"; nothing is imported until a method is used.
 REGISTRY: dict[str, str] = {
     "fctfg": "fctfg.method:FCTFG",
+    "fctfg-refined": "fctfg.method:FCTFGRefined",
     "fctfg-other-sound": "fctfg.method:FCTFGOtherSound",
     "wav2lip": "baselines.wav2lip:Wav2Lip",
     "wav2lip-gan": "baselines.wav2lip:Wav2LipGAN",

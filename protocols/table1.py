@@ -15,11 +15,11 @@ from protocols.methods import CONTROLS, MethodError, load
 #: what "all" stands for: the methods of the paper's Table 1 that there is a wrapper for, then the controls
 ALL = ("wav2lip", "makeittalk", "audio2head", "pc-avs", "fctfg", *CONTROLS)
 #: what is run on puppets beside the controls unless methods are named
-PUPPETS_TOO = ("fctfg",)
+PUPPETS_TOO = ("fctfg", "fctfg-refined")
 
 DESCRIPTION = """Run the paper's Table 1: methods x {VoxCeleb2, MEAD}, scored by the first-frame-reference protocol.
 
-  make table1                                    (no data: FC-TFG and the controls on puppets, drawn on the first run)
+  make table1                          (no data: FC-TFG, plain and refined, and the controls on puppets, drawn first)
   make table1 VOXCELEB2=/data/vox2 MEAD=/data/mead
   make table1 VOXCELEB2=/data/vox2 METHODS=all
   make table1 VOXCELEB2=/data/vox2 METHODS="still videos:/my/results command:'python infer.py ...'"
@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument(
         "--methods",
         help='methods in one string, split as a shell splits words; "all": those of the paper, the ones without '
-        f'weights here listed with the reason (default: "{" ".join(CONTROLS)}"; on puppets fctfg, too, whose bundled '
-        "weights know puppets alone)",
+        f'weights here listed with the reason (default: "{" ".join(CONTROLS)}"; on puppets '
+        f"{' and '.join(PUPPETS_TOO)}, too, whose bundled weights know puppets alone)",
     )
     p.add_argument(
         "--out", type=Path, default=Path("results/runs/table1"), help="folder for the runs (default: %(default)s)"
