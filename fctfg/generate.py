@@ -28,7 +28,7 @@ examples
     python -m fctfg.generate --source face.png --driving nod.mp4 --audio speech.wav --length audio --out talk.mp4
   pictures and clips that are cut to the face already (puppets, prepared clips), a model of your own:
     python -m fctfg.generate --source face.png --driving clip.mp4 --crop none --checkpoint my.safetensors --out a.mp4
-  more like the source, for a second or two of optimisation on a processor (not part of the paper's method):
+  more like the source, after some seconds of optimisation (not part of the paper's method):
     python -m fctfg.generate --source face.png --driving clip.mp4 --motion-only --refine 60 --out talk.mp4
   the canonical face, the same person without any motion (Fig. 5 of the paper):
     python -m fctfg.generate --source face.png --canonical face.canonical.png

@@ -18,7 +18,7 @@ from fctfg.model import FCTFG, shown
 #: the rate at the beginning; it falls with the square root of what is left of the steps
 RATE = 0.02
 #: weight of the texture loss beside a mean absolute error, lest edges get softer
-TEXTURE = 4.0
+TEXTURE = 1.0
 #: weight of the mean squared way from the encoder's codes: one picture does not show all of a person
 NEAR = 0.05
 

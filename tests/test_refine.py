@@ -76,7 +76,7 @@ def test_the_method_says_that_it_is_not_the_papers():
 
 @pytest.mark.skipif(not BUNDLED.is_file(), reason="no bundled checkpoint in this copy")
 def test_other_frames_of_unseen_people_get_better_from_one():
-    """Four drawn people, of each one picture that is refined on and one of another moment, pose and look."""
+    """Twelve drawn people, of each one picture that is refined on and one of another moment, pose and look."""
     from fctfg.train.framing import Framed
     from fctfg.train.puppet_data import PuppetData
 
@@ -93,9 +93,9 @@ def test_other_frames_of_unseen_people_get_better_from_one():
         detail=r.detail,
         clips=r.pool,
     )
-    window = Framed(people, r.generator.size, 1.0).windows(range(4))
+    window = Framed(people, r.generator.size, 2.0).windows(range(12))
     errors: dict[str, list[float]] = {"encoded": [], "refined": []}
-    for k in range(4):
+    for k in range(12):
         source, driving = window.source[k : k + 1], window.driving[k : k + 1]
         with torch.no_grad():
             z_s = model.encode(source)
@@ -104,7 +104,7 @@ def test_other_frames_of_unseen_people_get_better_from_one():
                 frame = model.generator.synthesis(model.styles(*codes, motion)[:, 0])
                 errors[name].append((frame - driving[:, 0]).square().mean().item())
     mean = {name: float(np.mean(values)) for name, values in errors.items()}
-    assert mean["refined"] < 0.9 * mean["encoded"], errors
+    assert mean["refined"] < 0.9 * mean["encoded"], mean
 
 
 def test_loading_hands_the_steps_on(tmp_path):
